@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef CLOSEWATCH_BPF_MAPS_H
+#define CLOSEWATCH_BPF_MAPS_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+
+#include <closewatch/abi/control.h>
+#include <closewatch/abi/record.h>
+
+const volatile struct cw_config config = {};
+
+/* Written by the programs with atomic adds, read by closewatch through the mapping of .bss. */
+struct cw_counters counters = {};
+
+/* The number of the walk under way, set by closewatch before each; 0 is no walk. */
+__u32 walk = 0;
+
+/* What is known of a socket. A child that comes in on a listener starts with a copy of the listener's. */
+struct socket_state {
+  struct cw_tuple tuple;
+  __u64 opened_ns;
+  __u64 entered_ns; /* into `state`; 0 where that was not seen */
+  __u64 states_ns[CW_STATES];
+  __u64 listener_cookie;
+  struct cw_process owner;
+  struct cw_process closer;
+  struct cw_process holder; /* the oldest holder but the owner that walk `holder_walk` met */
+  __u64 opener_start_ns;
+  __u32 opener_tgid;
+  __u32 owner_version; /* odd while `owner` is being written */
+  __u32 owner_walk; /* the last walk that met the owner among the holders */
+  __u32 holder_walk;
+  __u32 row_walk; /* the last walk that emitted its row */
+  __u32 flags;     /* enum cw_flag, of the transition under way */
+  __u32 row_flags; /* likewise of the row: a walk does not hold the socket's lock */
+  __u32 unread;    /* rcv_nxt - copied_seq, of the transition under way */
+  __u8 state;
+  __u8 previous; /* the state before, for FIN_WAIT2 → FIN_WAIT2 */
+  __u8 attribution;
+  __u8 closer_by;
+  __u8 handled; /* the first copy of the program has seen the transition under way */
+  __u8 matched; /* the filters on processes let it through, from then on for good */
+  __u8 reset_sent;
+  __u8 fins; /* CW_FLAG_LOCAL_FIN, CW_FLAG_PEER_FIN, shifted by FIN_SHIFT */
+  __u8 call; /* enum cw_call, of the transition under way */
+};
+
+#define FIN_SHIFT 9
+CW_ASSERT(CW_FLAG_LOCAL_FIN >> FIN_SHIFT == 1, "FIN_SHIFT");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+  __type(key, int);
+  __type(value, struct socket_state);
+} sockets SEC(".maps");
+
+/* Which program of a process was announced: its exec_id + 1. */
+struct {
+  __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, __u64);
+} announced SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 8 << 20);
+} events SEC(".maps");
+
+/* Rows of walks have a ring of their own, so that a walk never takes room from events. */
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 1 << 20);
+} rows SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, CW_FILTER_ENTRIES);
+  __type(key, struct cw_port_key);
+  __type(value, __u8);
+} filter_ports SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, CW_FILTER_PIDS);
+  __type(key, struct cw_pid_key);
+  __type(value, __u8);
+} filter_pids SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, CW_FILTER_ENTRIES);
+  __type(key, struct cw_comm_key);
+  __type(value, __u8);
+} filter_comms SEC(".maps");
+
+static __always_inline void count(__u64 *counter) { __sync_fetch_and_add(counter, 1); }
+
+#endif

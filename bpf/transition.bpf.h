@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef CLOSEWATCH_BPF_TRANSITION_H
+#define CLOSEWATCH_BPF_TRANSITION_H
+
+/* A transition of a TCP socket: who made it, what is kept of it, and the record that tells of it. */
+
+#include "process.bpf.h"
+#include "socket.bpf.h"
+
+/* Any change to what the close path is: out of it, or along it. Listeners and sockets never used have none. */
+static __always_inline int on_close_path(int from, int to) {
+  switch (to) {
+  case TCP_FIN_WAIT1:
+  case TCP_FIN_WAIT2:
+  case TCP_CLOSING:
+  case TCP_CLOSE_WAIT:
+  case TCP_LAST_ACK:
+    return 1;
+  case TCP_CLOSE:
+    return from != TCP_LISTEN && from != TCP_CLOSE;
+  default:
+    return 0;
+  }
+}
+
+/* exit or close, where the descriptor's last reference is going; none where the socket stays open. */
+static __always_inline enum cw_call releasing_call(struct sock *sk, const struct task_struct *task) {
+  struct socket *socket = sk->sk_socket;
+
+  if (task->flags & PF_EXITING)
+    return CW_CALL_EXIT;
+  if (!socket || !socket->file || file_is_gone(socket->file))
+    return CW_CALL_CLOSE;
+  return CW_CALL_NONE;
+}
+
+static __always_inline enum cw_call call_of_close(struct sock *sk, const struct task_struct *task,
+                                                  const struct socket_state *state, int from) {
+  __u32 flags = state->flags;
+  enum cw_call releasing;
+
+  if (sk->sk_err == ECONNABORTED)
+    return CW_CALL_KILL;
+  /* A reset or a timer, worked off in the backlog of a call that has nothing to do with it. */
+  if (sk->sk_err || from == TCP_CLOSE)
+    return CW_CALL_NONE;
+  releasing = releasing_call(sk, task);
+  switch (from) {
+  case TCP_FIN_WAIT2:
+    if (flags & CW_FLAG_DONE)
+      return CW_CALL_NONE; /* the peer's FIN, from the backlog */
+    if (flags & CW_FLAG_DEAD)
+      /* close() of a socket that was in FIN_WAIT2 hands it over itself; after FIN_WAIT1 it was the backlog's ACK. */
+      return state->previous == TCP_FIN_WAIT2 ? state->closer_by : CW_CALL_NONE;
+    return releasing ? releasing : CW_CALL_DISCONNECT;
+  case TCP_CLOSING:
+  case TCP_LAST_ACK:
+    /* An abort; everything else that ends here is the peer's ACK. */
+    if (!(flags & CW_FLAG_DEAD) && releasing && ((flags & CW_FLAG_LINGER_ZERO) || state->unread > 1))
+      return releasing;
+    return CW_CALL_NONE;
+  default:
+    return releasing ? releasing : CW_CALL_DISCONNECT;
+  }
+}
+
+/*
+ * The call that made this transition. The current task is believed only where it owns the socket's lock (sk_lock.owned)
+ * and is no kernel thread: in softirq it is whoever happened to run, on loopback often the peer.
+ */
+static __always_inline enum cw_call call_of(struct sock *sk, const struct task_struct *task,
+                                            const struct socket_state *state, int from, int to) {
+  enum cw_call releasing;
+
+  if (!sk->sk_lock.owned || (task->flags & PF_KTHREAD))
+    return CW_CALL_NONE;
+  switch (to) {
+  case TCP_CLOSE:
+    return call_of_close(sk, task, state, from);
+  case TCP_SYN_SENT:
+    return CW_CALL_CONNECT;
+  case TCP_LISTEN:
+    return from == TCP_CLOSE ? CW_CALL_LISTEN : CW_CALL_NONE;
+  case TCP_FIN_WAIT1:
+  case TCP_LAST_ACK:
+    releasing = releasing_call(sk, task);
+    return releasing ? releasing : CW_CALL_SHUTDOWN;
+  case TCP_FIN_WAIT2:
+    if (from != TCP_FIN_WAIT2)
+      return CW_CALL_NONE;
+    releasing = releasing_call(sk, task);
+    return releasing ? releasing : CW_CALL_CLOSE;
+  default:
+    return CW_CALL_NONE;
+  }
+}
+
+static __always_inline void start_over(struct socket_state *state, __u64 now) {
+  __builtin_memset(&state->tuple, 0, sizeof(state->tuple));
+  __builtin_memset(&state->states_ns, 0, sizeof(state->states_ns));
+  __builtin_memset(&state->closer, 0, sizeof(state->closer));
+  state->opened_ns = now;
+  state->entered_ns = now;
+  state->opener_tgid = 0;
+  state->opener_start_ns = 0;
+  state->closer_by = CW_CALL_NONE;
+  state->reset_sent = 0;
+  state->fins = 0;
+  state->previous = 0;
+  state->owner_walk = 0;
+  state->holder_walk = 0;
+  state->row_walk = 0;
+}
+
+static __always_inline void remember_process(struct socket_state *state, struct task_struct *task,
+                                             const struct cw_process *process) {
+  if (filters_processes() && !state->matched)
+    state->matched = (__u8)matches_process(task, process);
+  announce(task, process);
+}
+
+static __always_inline void keep_time(struct socket_state *state, int from, __u64 now) {
+  if (state->entered_ns && now > state->entered_ns)
+    state->states_ns[from & (CW_STATES - 1)] += now - state->entered_ns;
+  state->entered_ns = now;
+}
+
+static __always_inline void keep_fins(struct socket_state *state, int to) {
+  if (to == TCP_FIN_WAIT1 && !state->fins)
+    state->fins = CW_FLAG_LOCAL_FIN >> FIN_SHIFT;
+  else if (to == TCP_CLOSE_WAIT && !state->fins)
+    state->fins = CW_FLAG_PEER_FIN >> FIN_SHIFT;
+  else if (to == TCP_CLOSING)
+    state->fins |= (CW_FLAG_LOCAL_FIN | CW_FLAG_PEER_FIN) >> FIN_SHIFT;
+}
+
+/* skc_num is 0 again on most changes to CLOSE, so the tuple is kept from the first sight of it whole. */
+static __always_inline void keep_tuple(struct socket_state *state, struct sock *sk, const struct tcp_sock *tp) {
+  __u8 role = state->tuple.role;
+
+  if (state->tuple.local_port && state->tuple.peer_port)
+    return;
+  tuple_of(&sk->__sk_common, &state->tuple);
+  state->tuple.role = role;
+  if (!state->tuple.local_port && tp)
+    state->tuple.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+}
+
+static __always_inline unsigned long wake_flag(void) {
+  return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= config.wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+struct change {
+  struct cw_process current;
+  __u64 now;
+  __u64 cookie;
+  __u64 entered_ns; /* into the state that is left */
+  __s32 error;
+  __u8 from;
+  __u8 to;
+};
+
+static __always_inline void fill(struct cw_transition *record, const struct socket_state *state,
+                                 const struct change *change) {
+  record->header.version = CW_ABI_VERSION;
+  record->header.time_ns = change->now;
+  record->cookie = change->cookie;
+  record->listener_cookie = state->listener_cookie;
+  record->tuple = state->tuple;
+  record->entered_ns = change->entered_ns;
+  record->flags = state->flags;
+  record->error = change->error;
+  record->from = change->from;
+  record->to = change->to;
+  record->call = state->call;
+  record->closer_by = state->closer_by;
+  record->reserved[0] = record->reserved[1] = record->reserved[2] = 0;
+  record->attribution = read_owner(state, &record->process);
+  if (state->call)
+    record->actor = change->current;
+  else
+    __builtin_memset(&record->actor, 0, sizeof(record->actor));
+}
+
+static __always_inline void emit_transition(const struct socket_state *state, const struct change *change, int shown) {
+  struct cw_transition *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+
+  if (!record) {
+    count(shown ? &counters.lost_transitions : &counters.lost_others);
+    return;
+  }
+  record->header.type = CW_RECORD_TRANSITION;
+  record->header.size = sizeof(*record);
+  fill(record, state, change);
+  if (!shown)
+    record->flags |= CW_FLAG_HIDDEN;
+  bpf_ringbuf_submit(record, wake_flag());
+}
+
+static __always_inline void emit_close(const struct socket_state *state, const struct change *change,
+                                       const struct tcp_sock *tp) {
+  struct cw_close *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+
+  if (!record) {
+    count(&counters.lost_transitions);
+    return;
+  }
+  fill(&record->transition, state, change);
+  record->transition.header.type = CW_RECORD_CLOSE;
+  record->transition.header.size = sizeof(*record);
+  record->opened_ns = state->opened_ns;
+  __builtin_memcpy(record->states_ns, state->states_ns, sizeof(record->states_ns));
+  record->bytes_sent = tp ? tp->bytes_sent - tp->bytes_retrans : 0;
+  record->bytes_received = tp ? tp->bytes_received : 0;
+  record->unread = state->unread;
+  record->reserved = 0;
+  bpf_ringbuf_submit(record, wake_flag());
+}
+
+static __always_inline void keep_owner(struct socket_state *state, struct task_struct *task,
+                                       const struct change *change) {
+  switch (state->call) {
+  case CW_CALL_CONNECT:
+    state->tuple.role = CW_ROLE_CONNECT;
+    state->opener_tgid = change->current.tgid;
+    state->opener_start_ns = change->current.start_ns;
+    set_owner(state, &change->current, CW_BY_OPENER);
+    break;
+  case CW_CALL_LISTEN:
+    state->listener_cookie = change->cookie;
+    set_owner(state, &change->current, CW_BY_LISTENER);
+    break;
+  case CW_CALL_CLOSE:
+  case CW_CALL_SHUTDOWN:
+  case CW_CALL_EXIT:
+    state->closer = change->current;
+    state->closer_by = state->call;
+    break;
+  default:
+    break;
+  }
+  if (state->call)
+    remember_process(state, task, &change->current);
+}
+
+/* The child's storage is a copy of its listener's: what was the listener's own goes, who listened stays. */
+static __always_inline void become_child(struct socket_state *state, __u64 now) {
+  start_over(state, now);
+  state->tuple.role = CW_ROLE_ACCEPT;
+  state->state = TCP_LISTEN;
+  state->attribution = state->owner.tgid ? CW_BY_LISTENER : CW_BY_UNKNOWN;
+  state->owner_version = 0; /* the copy may have been made while the listener's was odd */
+}
+
+static __always_inline void become_new(struct socket_state *state, __u64 now) {
+  start_over(state, now);
+  state->listener_cookie = 0;
+  state->attribution = CW_BY_UNKNOWN;
+  __builtin_memset(&state->owner, 0, sizeof(state->owner));
+}
+
+static __always_inline void gather_tcp(struct socket_state *state, struct sock *sk, const struct tcp_sock *tp, int from,
+                                       int to) {
+  state->unread = tp->rcv_nxt - tp->copied_seq;
+  if (is_mptcp(tp))
+    raise_flag(&state->flags, CW_FLAG_MPTCP);
+  if (tp->linger2 < 0)
+    raise_flag(&state->flags, CW_FLAG_LINGER2_NEGATIVE);
+  if (to == TCP_CLOSE && (from == TCP_FIN_WAIT2 || from == TCP_CLOSING) && table_is_full(sk))
+    raise_flag(&state->flags, CW_FLAG_TABLE_FULL);
+}
+
+/*
+ * Both copies of the program run this; the second acts only where the first was skipped. The kernel skips a program
+ * that is already running on this CPU (a softirq came in between), told only by its recursion_misses.
+ */
+static __always_inline int on_transition(struct sock *sk, int from, int to, int second) {
+  struct change change = {.from = (__u8)from, .to = (__u8)to};
+  struct socket_state *state;
+  struct task_struct *task;
+  struct tcp_sock *tp;
+  int shown;
+
+  if (sk->sk_protocol != IPPROTO_TCP)
+    return 0;
+  state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  if (!state) {
+    if (second) /* once, and after both have tried */
+      count(&counters.storage_failed);
+    return 0;
+  }
+  if (second) {
+    int handled = state->handled;
+    state->handled = 0;
+    if (handled && state->state == to)
+      return 0;
+    count(&counters.nested);
+  } else {
+    state->handled = 1;
+  }
+
+  change.now = bpf_ktime_get_boot_ns();
+  task = bpf_get_current_task_btf();
+  tp = bpf_skc_to_tcp_sock(sk);
+  if (from == TCP_LISTEN && to == TCP_SYN_RECV)
+    become_child(state, change.now);
+  else if (from == TCP_CLOSE && to != TCP_CLOSE)
+    become_new(state, change.now);
+  else if (state->state && state->state != from)
+    count(&counters.missed);
+
+  /* Up to 6.12 the child still shows its listener's cookie here; nothing of this first step is kept under it. */
+  change.cookie = bpf_get_socket_cookie(sk);
+  change.error = sk->sk_err;
+  change.entered_ns = state->entered_ns;
+  keep_tuple(state, sk, tp);
+  keep_fins(state, to);
+  gather_flags(&state->flags, state, sk);
+  if (second)
+    raise_flag(&state->flags, CW_FLAG_NESTED);
+  if (tp)
+    gather_tcp(state, sk, tp, from, to);
+  state->call = (__u8)call_of(sk, task, state, from, to);
+  barrier();
+  if (state->call) {
+    process_of(task, &change.current);
+    keep_owner(state, task, &change);
+    if (state->matched)
+      raise_flag(&state->flags, CW_FLAG_MATCHED);
+  }
+  keep_time(state, from, change.now);
+  state->previous = (__u8)from;
+  state->state = (__u8)to;
+
+  /* What listens is always told of: the reader names never-accepted connections and old buckets by it. */
+  shown = (config.all_states || on_close_path(from, to)) && matches(state);
+  if (shown && to == TCP_CLOSE && from != TCP_LISTEN && from != TCP_CLOSE)
+    emit_close(state, &change, tp);
+  else if (shown || (to == TCP_LISTEN) || (from == TCP_LISTEN && to == TCP_CLOSE))
+    emit_transition(state, &change, shown);
+  return 0;
+}
+
+/* A process reads or writes: it has the descriptor, and of several holders the last user is the one to name. */
+static __always_inline int on_use(struct sock *sk) {
+  struct socket_state *state;
+  struct task_struct *task;
+  struct cw_process user;
+  int opened;
+
+  if (sk->sk_protocol != IPPROTO_TCP)
+    return 0;
+  state = bpf_sk_storage_get(&sockets, sk, 0, 0);
+  if (!state)
+    return 0;
+  task = bpf_get_current_task_btf();
+  if (state->owner.tgid == (__u32)task->tgid && state->attribution >= CW_BY_OPENER &&
+      state->owner.start_ns == task->group_leader->start_boottime)
+    return 0;
+  if (task->flags & PF_KTHREAD)
+    return 0;
+  process_of(task, &user);
+  if (state->attribution == CW_BY_LISTENER && state->opened_ns && user.start_ns < state->opened_ns) {
+    /* Nobody has used it before, and this process was there when it came in: it accepted. */
+    state->opener_tgid = user.tgid;
+    state->opener_start_ns = user.start_ns;
+  }
+  opened = state->opener_tgid == user.tgid && state->opener_start_ns == user.start_ns;
+  set_owner(state, &user, opened ? CW_BY_OPENER : CW_BY_HOLDER);
+  remember_process(state, task, &user);
+  return 0;
+}
+
+/* A RST goes out. Right behind FIN_WAIT1/2 → CLOSE it means: data came for an orphan, and there is no bucket. */
+static __always_inline int on_send_reset(struct sock *sk) {
+  struct socket_state *state;
+  struct cw_reset *record;
+
+  /* A bucket or a request is no full socket and has no storage. */
+  if (!sk || sk->__sk_common.skc_state == TCP_TIME_WAIT || sk->__sk_common.skc_state > TCP_CLOSING)
+    return 0;
+  if (sk->sk_protocol != IPPROTO_TCP)
+    return 0;
+  state = bpf_sk_storage_get(&sockets, sk, 0, 0);
+  if (!state)
+    return 0;
+  state->reset_sent = 1;
+  if (state->state != TCP_CLOSE || (state->previous != TCP_FIN_WAIT1 && state->previous != TCP_FIN_WAIT2) ||
+      !matches(state))
+    return 0;
+  record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+  if (!record) {
+    count(&counters.lost_others);
+    return 0;
+  }
+  record->header.version = CW_ABI_VERSION;
+  record->header.type = CW_RECORD_RESET;
+  record->header.size = sizeof(*record);
+  record->header.time_ns = bpf_ktime_get_boot_ns();
+  record->cookie = bpf_get_socket_cookie(sk);
+  bpf_ringbuf_submit(record, wake_flag());
+  return 0;
+}
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CLOSEWATCH_ABI_RECORD_H
+#define CLOSEWATCH_ABI_RECORD_H
+
+/*
+ * What crosses from the kernel to closewatch: the records of the ring buffers and of the iterators.
+ * C that C++ reads too. Fixed-width fields, natural alignment of at most 8, no holes; the asserts below hold the
+ * layout, so that a recording made on one machine is read on another.
+ *
+ * Times are nanoseconds of CLOCK_BOOTTIME (bpf_ktime_get_boot_ns()); 0 means not known. Ports are in host order.
+ * Addresses are 16 bytes in network order; IPv4 stands in the first four of them, the rest is 0.
+ */
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define CW_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define CW_ASSERT(condition, text) _Static_assert(condition, text)
+
+#endif
+
+#define CW_ABI_VERSION 1
+#define CW_COMM_SIZE 16
+/* TCP states number 1 to 12 (include/net/tcp_states.h); 16 so that a masked index is always in range. */
+#define CW_STATES 16
+
+enum cw_record_type {
+  CW_RECORD_TRANSITION = 1, /* a state change that leaves the socket with its process */
+  CW_RECORD_CLOSE = 2,      /* the change to CLOSE: a transition with the totals of the connection behind it */
+  CW_RECORD_RESET = 3,      /* a RST was sent for a socket that had just gone from FIN_WAIT1 or 2 to CLOSE */
+  CW_RECORD_PROCESS = 4,    /* first sight of a process (or of its new program, after exec) in a call on a socket */
+  CW_RECORD_EXIT = 5,       /* such a process ended */
+  CW_RECORD_SOCKET = 6,     /* a row of the walk over the sockets */
+  CW_RECORD_BUCKET = 7,     /* a row of the walk over the TIME_WAIT buckets */
+};
+
+/* How the process of a record is known (contract, section 2). */
+enum cw_attribution {
+  CW_BY_UNKNOWN = 0,
+  CW_BY_LISTENER = 1, /* it called listen(), and the connection came in there */
+  CW_BY_OPENER = 2,   /* it connected, or it is the first to use what was accepted */
+  CW_BY_HOLDER = 3,   /* it has the descriptor: seen using it, or found by a walk */
+  CW_BY_CLOSER = 4,   /* it made the closing call */
+};
+
+enum cw_call {
+  CW_CALL_NONE = 0, /* the network or a timer */
+  CW_CALL_CONNECT = 1,
+  CW_CALL_LISTEN = 2,
+  CW_CALL_CLOSE = 3,      /* close(), or exec() of a close-on-exec descriptor */
+  CW_CALL_SHUTDOWN = 4,   /* shutdown() */
+  CW_CALL_EXIT = 5,       /* the process ended with the socket open */
+  CW_CALL_DISCONNECT = 6, /* connect(AF_UNSPEC), or shutdown() of a socket that listens or connects */
+  CW_CALL_KILL = 7,       /* SOCK_DESTROY: `ss -K` */
+};
+
+enum cw_role {
+  CW_ROLE_UNKNOWN = 0,
+  CW_ROLE_CONNECT = 1,
+  CW_ROLE_ACCEPT = 2,
+};
+
+/* Bits of cw_transition.flags: what the kernel's socket said at the moment of the transition. */
+enum cw_flag {
+  CW_FLAG_DEAD = 1u << 0,         /* SOCK_DEAD: no process has it any more (an orphan) */
+  CW_FLAG_DONE = 1u << 1,         /* SOCK_DONE: the peer's FIN was processed (tcp_fin()) */
+  CW_FLAG_NO_SOCKET = 1u << 2,    /* sk_socket is NULL: not accepted yet, or an orphan */
+  CW_FLAG_LINGER_ZERO = 1u << 3,  /* SO_LINGER is on with a time of 0 */
+  CW_FLAG_LINGER2_NEGATIVE = 1u << 4,
+  CW_FLAG_RESET_SENT = 1u << 5,   /* a RST had been sent before this transition */
+  CW_FLAG_TABLE_FULL = 1u << 6,   /* as many TIME_WAIT buckets as tcp_max_tw_buckets allows: perhaps no bucket */
+  CW_FLAG_MPTCP = 1u << 7,        /* a subflow of an MPTCP connection (tcp_sock.is_mptcp) */
+  CW_FLAG_RCV_SHUTDOWN = 1u << 8, /* sk_shutdown & RCV_SHUTDOWN: data that comes now is answered with a RST */
+  CW_FLAG_LOCAL_FIN = 1u << 9,    /* our FIN was the first, or crossed the peer's */
+  CW_FLAG_PEER_FIN = 1u << 10,    /* the peer's was the first, or crossed ours */
+  CW_FLAG_NESTED = 1u << 11,      /* seen by the second copy of the program (kernel-facts: nested transitions) */
+  CW_FLAG_NO_FILE = 1u << 12,     /* the kernel's own socket, or a subflow: no struct file */
+  CW_FLAG_MATCHED = 1u << 13,     /* the filters on processes let it through */
+  CW_FLAG_HIDDEN = 1u << 14,      /* filtered out: told for what others' attribution needs of a listener */
+};
+
+struct cw_header {
+  __u16 version; /* CW_ABI_VERSION */
+  __u16 type;    /* enum cw_record_type */
+  __u32 size;    /* of the whole record, this header included */
+  __u64 time_ns;
+};
+CW_ASSERT(sizeof(struct cw_header) == 16, "cw_header");
+
+/* A process: tgid 0 stands for none. All of the thread group's leader. */
+struct cw_process {
+  __u64 start_ns;  /* task_struct.start_boottime of the leader */
+  __u64 cgroup_id; /* of the unified hierarchy */
+  __u32 tgid;      /* in the initial pid namespace */
+  __u32 uid;       /* in the initial user namespace */
+  __u32 exec_id;   /* task_struct.self_exec_id, low half: how often it has called exec() */
+  char comm[CW_COMM_SIZE]; /* as the kernel keeps it: any bytes, terminated by a 0 */
+  __u32 reserved;
+};
+CW_ASSERT(sizeof(struct cw_process) == 48, "cw_process");
+
+struct cw_tuple {
+  __u32 netns;      /* inode of the network namespace */
+  __u16 local_port; /* 0 where the kernel has not chosen one yet */
+  __u16 peer_port;
+  __u8 family; /* 4 or 6, as the socket says; an IPv4-mapped address is turned into IPv4 by the reader */
+  __u8 role;   /* enum cw_role */
+  __u8 reserved[6];
+  __u8 local[16];
+  __u8 peer[16];
+};
+CW_ASSERT(sizeof(struct cw_tuple) == 48, "cw_tuple");
+
+struct cw_transition {
+  struct cw_header header;
+  __u64 cookie;          /* bpf_get_socket_cookie() */
+  __u64 listener_cookie; /* of the listener that it came in on; of itself, for a listener; 0 where not known */
+  struct cw_tuple tuple;
+  __u64 entered_ns; /* when it entered the state `from` */
+  __u32 flags;      /* enum cw_flag */
+  __s32 error;      /* sk_err, an errno */
+  __u8 from;        /* TCP_ESTABLISHED … */
+  __u8 to;
+  __u8 attribution; /* enum cw_attribution: how `process` is known */
+  __u8 call;        /* enum cw_call: what made this transition */
+  __u8 closer_by;   /* enum cw_call of the latest closing call: close, shutdown, exit, or none so far */
+  __u8 reserved[3];
+  struct cw_process process; /* the one responsible */
+  struct cw_process actor;   /* who made the call, where a call did it */
+};
+CW_ASSERT(sizeof(struct cw_transition) == 200, "cw_transition");
+CW_ASSERT(__builtin_offsetof(struct cw_transition, process) == 104, "cw_transition.process");
+
+struct cw_close {
+  struct cw_transition transition;
+  __u64 opened_ns; /* start of the connection: connect(), or the SYN that came in */
+  __u64 states_ns[CW_STATES]; /* time spent in each state, by its number */
+  __u64 bytes_sent;           /* payload, without retransmissions */
+  __u64 bytes_received;       /* as tcp_sock.bytes_received has it: the peer's FIN counts as one */
+  __u32 unread;               /* rcv_nxt - copied_seq: the peer's FIN counts as one */
+  __u32 reserved;
+};
+CW_ASSERT(sizeof(struct cw_close) == 360, "cw_close");
+
+struct cw_reset {
+  struct cw_header header;
+  __u64 cookie;
+};
+CW_ASSERT(sizeof(struct cw_reset) == 24, "cw_reset");
+
+/* CW_RECORD_PROCESS and CW_RECORD_EXIT */
+struct cw_process_record {
+  struct cw_header header;
+  struct cw_process process;
+};
+CW_ASSERT(sizeof(struct cw_process_record) == 64, "cw_process_record");
+
+/* A row: the state of a socket at header.time_ns. */
+struct cw_socket_row {
+  struct cw_header header;
+  __u64 cookie;
+  __u64 listener_cookie;
+  struct cw_tuple tuple;
+  __u64 entered_ns;
+  __u32 flags;
+  __u8 state;
+  __u8 attribution;
+  __u8 closer_by;
+  __u8 reserved;
+  struct cw_process process;
+};
+CW_ASSERT(sizeof(struct cw_socket_row) == 144, "cw_socket_row");
+
+/* A bucket of iter/tcp: a connection in TIME_WAIT, or an orphan in FIN_WAIT2. */
+struct cw_bucket_row {
+  struct cw_header header;
+  __u64 cookie;
+  struct cw_tuple tuple;
+  __s64 expires_in_ns; /* until its timer fires */
+  __u8 substate;       /* 5 FIN_WAIT2 or 6 TIME_WAIT (inet_timewait_sock.tw_substate) */
+  __u8 reserved[7];
+};
+CW_ASSERT(sizeof(struct cw_bucket_row) == 88, "cw_bucket_row");
+
+/* Names what the kernel side lost or could not do; each counter reaches the user (gap events, -v). */
+struct cw_counters {
+  __u64 lost_transitions; /* no room in the ring for a transition: one event each */
+  __u64 lost_others;      /* no room for another record: a reset, a process, an exit */
+  __u64 storage_failed;   /* no socket storage to be had: one transition each */
+  __u64 missed;           /* the state kept did not fit the transition's: at least one transition not seen */
+  __u64 rows_refused;     /* no room for a row of a walk; the walk is repeated */
+  __u64 nested;           /* transitions caught by the second copy */
+  __u64 process_failed;   /* no task storage: a process that was not announced */
+};
+
+#endif
