@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_CORE_ENGINE_HPP
+#define CLOSEWATCH_CORE_ENGINE_HPP
+
+#include <closewatch/core/event.hpp>
+#include <closewatch/core/fact.hpp>
+#include <closewatch/core/listeners.hpp>
+#include <closewatch/core/processes.hpp>
+
+#include <cstdint>
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+namespace closewatch {
+
+/// From events to facts: a plain function of its inputs. The same events give the same facts, byte for byte.
+class Engine {
+ public:
+  struct Settings {
+    bool filters_processes = false;  ///< then a bucket from before the start is shown only with its listener
+    std::size_t connections_limit = 262'144;
+    std::size_t listeners_limit = 65'536;
+    std::size_t processes_limit = 16'384;
+  };
+
+  explicit Engine(const Settings& settings);
+
+  /// Appends what follows from `event`. A ProcessWanted among it is to be answered before the next event, and before
+  /// the facts behind it are shown.
+  void step(const Event& event, std::vector<Fact>& facts);
+
+  /// Something is held back for its time to come: keep the clock ticking.
+  [[nodiscard]] bool holds_back() const { return !pending_.empty(); }
+
+ private:
+  struct Known {
+    Tuple tuple;
+    State state = State::close;
+    bool mptcp = false;
+    std::uint64_t changed_ns = 0;  ///< the last transition or row
+    std::uint64_t entered_ns = 0;
+    std::uint64_t listener_cookie = 0;
+    Attribution attribution = Attribution::unknown;
+    Identity process;
+    bool no_socket = false;
+    std::uint32_t walk = 0;  ///< the last walk that met it
+  };
+
+  /// A transition on its way out. Order is kept: what is behind one that waits, waits too.
+  struct Pending {
+    std::variant<TransitionSeen, Fact> what;
+    std::uint64_t until_ns = 0;  ///< 0: ready
+    bool reset_after = false;
+    bool awaits_owner = false;
+  };
+
+  void on(const TransitionSeen& seen, std::vector<Fact>& facts);
+  void on(const ResetSeen& seen, std::vector<Fact>& facts);
+  void on(const ProcessSeen& seen, std::vector<Fact>& facts);
+  void on(const ProcessExited& seen, std::vector<Fact>& facts);
+  void on(const SocketRow& row, std::vector<Fact>& facts);
+  void on(const BucketRow& row, std::vector<Fact>& facts);
+  void on(const WalkDone& done, std::vector<Fact>& facts);
+  void on(const Started& started, std::vector<Fact>& facts);
+  void on(const Tick& tick, std::vector<Fact>& facts);
+  void on(const LossSeen& seen, std::vector<Fact>& facts);
+  void on(const OutputLost& lost, std::vector<Fact>& facts);
+  void on(const ProcessResolved& answer, std::vector<Fact>& facts);
+  void on(const Usage& usage, std::vector<Fact>& facts);
+  void on(const Stopped& stopped, std::vector<Fact>& facts);
+
+  void keep_listener(const TransitionSeen& seen);
+  void keep_connection(const TransitionSeen& seen);
+  void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  void answer_owners();
+  void release(std::vector<Fact>& facts, bool all = false);
+  void conclude(const TransitionSeen& seen, bool reset_after, std::vector<Fact>& facts);
+  void snapshot(std::vector<Fact>& facts);
+  void report_losses(std::vector<Fact>& facts, bool now);
+  void want_walk(bool tables, std::vector<Fact>& facts);
+
+  [[nodiscard]] bool owner_is_gone(const TransitionSeen& seen) const;
+  [[nodiscard]] Responsible responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts);
+  [[nodiscard]] Responsible by_listener(const Listener* listener, std::vector<Fact>& facts);
+  [[nodiscard]] std::shared_ptr<const ProcessEntry> entry_of(const Identity& identity, std::vector<Fact>& facts);
+  [[nodiscard]] std::int64_t realtime(std::uint64_t time_ns) const;
+  [[nodiscard]] TotalsSoFar totals(std::uint64_t cpu_ms, std::uint64_t rss_bytes) const;
+
+  Settings settings_;
+  Processes processes_;
+  Listeners listeners_;
+  std::unordered_map<std::uint64_t, Known> connections_;
+  std::vector<BucketRow> buckets_;  ///< of the walk under way
+  std::deque<Pending> pending_;
+
+  bool started_ = false;
+  std::uint64_t now_ns_ = 0;
+  std::int64_t realtime_offset_ns_ = 0;
+  std::uint64_t events_ = 0;
+
+  std::uint32_t walk_ = 1;
+  std::uint64_t walk_began_ns_ = 0;  ///< first row of the walk under way
+  bool snapshot_wanted_ = false;
+  std::uint64_t walk_asked_ns_ = 0;
+
+  LossSeen seen_losses_;
+  LossSeen told_losses_;
+  std::uint64_t table_lost_ = 0;
+  std::uint64_t told_table_lost_ = 0;
+  std::uint64_t output_lost_ = 0;
+  std::uint64_t told_ns_ = 0;
+};
+
+}  // namespace closewatch
+
+#endif

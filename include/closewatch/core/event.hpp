@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_CORE_EVENT_HPP
+#define CLOSEWATCH_CORE_EVENT_HPP
+
+// Everything that the engine is told: what the kernel saw, rows of walks, the clock, losses, answers about processes.
+// All times are nanoseconds after boot (CLOCK_BOOTTIME) unless said otherwise; 0 means not known.
+
+#include <closewatch/core/types.hpp>
+
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace closewatch {
+
+/// What the socket said at the moment of a transition (bits of the kernel's record).
+struct Evidence {
+  bool dead = false;                 ///< an orphan: no process has it any more
+  bool done = false;                 ///< the peer's FIN was processed
+  bool no_socket = false;            ///< not accepted yet, or an orphan
+  bool linger_zero = false;          ///< SO_LINGER on, with a time of 0
+  bool linger2_negative = false;     ///< TCP_LINGER2 below 0
+  bool reset_sent = false;           ///< a RST had gone out before
+  bool table_full = false;           ///< the TIME_WAIT table was at its limit
+  bool mptcp = false;                ///< a subflow of an MPTCP connection
+  bool receive_shutdown = false;     ///< data that comes is answered with a RST
+  bool hidden = false;               ///< filtered out, told for what others' attribution needs
+  bool matched = false;              ///< let through by the filters on processes
+  std::uint32_t unread = 0;          ///< rcv_nxt - copied_seq: the peer's FIN counts as one
+  std::int32_t error = 0;            ///< sk_err
+};
+
+/// Totals of a connection, told with its change to CLOSE.
+struct Totals {
+  std::uint64_t opened_ns = 0;
+  std::array<std::uint64_t, state_slots> states_ns{};  ///< by the state's number
+  std::uint64_t bytes_sent = 0;                        ///< payload, without retransmissions
+  std::uint64_t bytes_received = 0;                    ///< the peer's FIN counts as one
+};
+
+struct TransitionSeen {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  std::uint64_t listener_cookie = 0;  ///< 0 where it is not known, or there is none
+  Tuple tuple;
+  State from = State::close;
+  State to = State::close;
+  std::uint64_t entered_ns = 0;  ///< into `from`
+  Attribution attribution = Attribution::unknown;
+  Identity process;              ///< pid 0 where unknown
+  std::optional<Cause> call;     ///< the call that made it; none where the network or a timer did
+  Identity actor;                ///< who made the call; pid 0 where none did
+  std::optional<Cause> closer_by;  ///< of the latest closing call (close, shutdown, exit) so far
+  bool local_fin = false;
+  bool peer_fin = false;
+  Evidence evidence;
+  std::optional<Totals> totals;  ///< with the change to CLOSE of what was a connection
+};
+
+/// A RST went out for a socket that had just gone from FIN_WAIT1 or FIN_WAIT2 to CLOSE.
+struct ResetSeen {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+};
+
+/// First sight of a process, or of the program it has become by exec().
+struct ProcessSeen {
+  std::uint64_t time_ns = 0;
+  Identity process;
+};
+
+struct ProcessExited {
+  std::uint64_t time_ns = 0;
+  ProcessKey key;
+};
+
+/// A socket as a walk found it.
+struct SocketRow {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  std::uint64_t listener_cookie = 0;
+  Tuple tuple;
+  State state = State::close;
+  std::uint64_t entered_ns = 0;
+  Attribution attribution = Attribution::unknown;
+  Identity process;
+  Evidence evidence;
+};
+
+/// A TIME_WAIT bucket as a walk found it; an orphan's has the state FIN_WAIT2.
+struct BucketRow {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  Tuple tuple;
+  State substate = State::time_wait;
+  std::int64_t expires_in_ns = 0;
+};
+
+/// The rows of a walk are complete.
+struct WalkDone {
+  std::uint64_t time_ns = 0;
+};
+
+/// Everything is attached and the first walk is done. The answers that head the stream.
+struct Started {
+  std::uint64_t time_ns = 0;
+  std::string run;      ///< an id of the run
+  std::string version;  ///< closewatch's
+  std::string host;
+  std::string kernel;
+  std::string boot_id;
+  std::vector<std::pair<std::string, std::string>> options;  ///< as given, in order
+};
+
+/// The clock moved. Nothing that happened before `time_ns` - `settle_ns` is still in the ring.
+struct Tick {
+  std::uint64_t time_ns = 0;
+  std::int64_t realtime_offset_ns = 0;  ///< added to a boot time it gives nanoseconds since 1970 (UTC)
+};
+
+/// Totals since the start, of what the kernel side could not deliver or keep.
+struct LossSeen {
+  std::uint64_t time_ns = 0;
+  std::uint64_t ring = 0;     ///< transitions that found no room in the ring
+  std::uint64_t storage = 0;  ///< transitions without storage, and those told only by a state that did not fit
+};
+
+/// Lines that the output's queue had no room for, since the last time this was said.
+struct OutputLost {
+  std::uint64_t time_ns = 0;
+  std::uint64_t lines = 0;
+};
+
+/// The answer to ProcessWanted.
+struct ProcessResolved {
+  ProcessKey key;
+  std::uint32_t exec_id = 0;
+  bool exited = false;
+  ProcessDetails details;
+};
+
+/// What closewatch itself has used so far.
+struct Usage {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cpu_ms = 0;
+  std::uint64_t rss_bytes = 0;
+};
+
+/// The watching ends: everything held is let go, and the totals follow.
+struct Stopped {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cpu_ms = 0;
+  std::uint64_t rss_bytes = 0;
+};
+
+using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, BucketRow, WalkDone,
+                           Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
+
+}  // namespace closewatch
+
+#endif

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_CORE_LISTENERS_HPP
+#define CLOSEWATCH_CORE_LISTENERS_HPP
+
+#include <closewatch/core/event.hpp>
+#include <closewatch/core/fact.hpp>
+
+#include <deque>
+#include <unordered_map>
+
+namespace closewatch {
+
+struct Listener {
+  std::uint64_t cookie = 0;
+  Tuple tuple;
+  Identity process;  ///< pid 0 where unknown
+  bool matched = false;
+};
+
+/// Who listens where: names what was never accepted, and buckets from before the start.
+class Listeners {
+ public:
+  explicit Listeners(std::size_t limit) : limit_(limit) {}
+
+  void opened(const Listener& listener);
+  /// It listens no more. Who closed it is remembered for the children that die with it.
+  void closed(std::uint64_t cookie, const std::optional<Closer>& closer);
+
+  [[nodiscard]] const Listener* by_cookie(std::uint64_t cookie) const;
+  /// The listener that a connection with this local end came in on, if there is one.
+  [[nodiscard]] const Listener* by_local_end(const Tuple& tuple) const;
+  [[nodiscard]] std::optional<Closer> closer_of(std::uint64_t cookie) const;
+  [[nodiscard]] std::uint64_t refused() const { return refused_; }
+
+ private:
+  static std::uint64_t place(const Tuple& tuple) {
+    return (std::uint64_t{tuple.netns} << 16U) | tuple.local.port;
+  }
+
+  std::size_t limit_;
+  std::unordered_map<std::uint64_t, Listener> listeners_;
+  std::unordered_multimap<std::uint64_t, std::uint64_t> places_;  ///< (namespace, port) → cookie
+  std::unordered_map<std::uint64_t, Closer> closers_;             ///< of listeners closed of late
+  std::deque<std::uint64_t> closed_;                              ///< their cookies, longest ago first
+  std::uint64_t refused_ = 0;
+};
+
+}  // namespace closewatch
+
+#endif

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/closing.hpp>
+#include <closewatch/core/engine.hpp>
+
+#include <algorithm>
+#include <iterator>
+
+namespace closewatch {
+namespace {
+
+/// A RST behind FIN_WAIT → CLOSE goes out in the handling of the same segment, microseconds later.
+constexpr std::uint64_t reset_wait_ns = 20'000'000;
+/// How long an event waits for a walk to say who holds its socket.
+constexpr std::uint64_t owner_wait_ns = 100'000'000;
+/// Walks cost a look at every descriptor of the machine: not more often than so.
+constexpr std::uint64_t walk_pause_ns = 500'000'000;
+/// Losses are told at most so often while they go on.
+constexpr std::uint64_t gap_pause_ns = 1'000'000'000;
+/// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant.
+constexpr std::int64_t time_wait_ns = 60'000'000'000;
+
+bool is_over(const TransitionSeen& seen) { return seen.to == State::close && seen.totals.has_value(); }
+
+Connection connection_of(const TransitionSeen& seen) {
+  return {{seen.tuple.netns, seen.cookie}, seen.tuple, seen.evidence.mptcp};
+}
+
+std::optional<std::uint64_t> since(std::uint64_t now_ns, std::uint64_t then_ns) {
+  if (then_ns == 0 || then_ns > now_ns) return std::nullopt;
+  return now_ns - then_ns;
+}
+
+}  // namespace
+
+std::string_view name(Gap::Where where) {
+  switch (where) {
+    case Gap::Where::ring: return "ring";
+    case Gap::Where::output: return "output";
+    case Gap::Where::table: return "table";
+    case Gap::Where::storage: return "storage";
+  }
+  std::unreachable();
+}
+
+Engine::Engine(const Settings& settings)
+    : settings_(settings), processes_(settings.processes_limit), listeners_(settings.listeners_limit) {}
+
+void Engine::step(const Event& event, std::vector<Fact>& facts) {
+  std::visit([&](const auto& what) { on(what, facts); }, event);
+}
+
+void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, seen.time_ns);
+  keep_listener(seen);
+  if (seen.evidence.hidden) return;
+  keep_connection(seen);
+  if (!started_) return;
+  ++events_;
+  Pending pending{.what = seen};
+  if (awaits_reset(seen)) pending.until_ns = seen.time_ns + reset_wait_ns;
+  ask_for_owner(pending, seen, facts);
+  pending_.push_back(std::move(pending));
+  release(facts);
+}
+
+void Engine::on(const ResetSeen& seen, std::vector<Fact>& facts) {
+  const auto found = std::find_if(pending_.rbegin(), pending_.rend(), [&](const Pending& pending) {
+    const auto* transition = std::get_if<TransitionSeen>(&pending.what);
+    return transition != nullptr && transition->cookie == seen.cookie && awaits_reset(*transition);
+  });
+  if (found != pending_.rend()) {
+    found->reset_after = true;
+    found->until_ns = found->awaits_owner ? found->until_ns : 0;
+  }
+  now_ns_ = std::max(now_ns_, seen.time_ns);
+  release(facts);
+}
+
+void Engine::on(const ProcessSeen& seen, std::vector<Fact>& facts) {
+  // Now, and not at its first event: it may be gone by then.
+  (void)entry_of(seen.process, facts);
+}
+
+void Engine::on(const ProcessExited& seen, std::vector<Fact>&) { processes_.exited(seen.key); }
+
+void Engine::on(const SocketRow& row, std::vector<Fact>&) {
+  if (walk_began_ns_ == 0) walk_began_ns_ = row.time_ns;
+  if (row.state == State::listen) {
+    listeners_.opened({row.cookie, row.tuple, row.process, row.evidence.matched});
+    return;
+  }
+  const auto found = connections_.find(row.cookie);
+  if (found == connections_.end() && connections_.size() >= settings_.connections_limit) {
+    ++table_lost_;
+    return;
+  }
+  Known& known = found != connections_.end() ? found->second : connections_[row.cookie];
+  known.walk = walk_;
+  if (known.changed_ns > row.time_ns) return;  // a transition that came after the row was read first
+  known.tuple = row.tuple;
+  known.state = row.state;
+  known.mptcp = row.evidence.mptcp;
+  known.changed_ns = row.time_ns;
+  known.entered_ns = row.entered_ns;
+  known.listener_cookie = row.listener_cookie;
+  known.attribution = row.attribution;
+  known.process = row.process;
+  known.no_socket = row.evidence.no_socket;
+}
+
+void Engine::on(const BucketRow& row, std::vector<Fact>&) {
+  if (walk_began_ns_ == 0) walk_began_ns_ = row.time_ns;
+  buckets_.push_back(row);
+}
+
+void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, done.time_ns);
+  // What no walk meets any more has ended unseen.
+  const std::uint64_t began_ns = walk_began_ns_ != 0 ? walk_began_ns_ : done.time_ns;
+  std::erase_if(connections_, [&](const auto& entry) {
+    return entry.second.walk != walk_ && entry.second.changed_ns < began_ns;
+  });
+  answer_owners();
+  ++walk_;
+  walk_began_ns_ = 0;
+  release(facts);
+  if (started_ && snapshot_wanted_) snapshot(facts);
+  if (started_) buckets_.clear();
+}
+
+void Engine::on(const Started& started, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, started.time_ns);
+  started_ = true;
+  told_losses_ = seen_losses_;
+  facts.emplace_back(Hello{realtime(now_ns_), started.run, started.version, started.host, started.kernel,
+                           started.boot_id, started.options});
+  snapshot(facts);
+  buckets_.clear();
+}
+
+void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, tick.time_ns);
+  realtime_offset_ns_ = tick.realtime_offset_ns;
+  release(facts);
+  report_losses(facts, false);
+}
+
+void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, seen.time_ns);
+  seen_losses_ = seen;
+  report_losses(facts, false);
+}
+
+void Engine::on(const OutputLost& lost, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, lost.time_ns);
+  output_lost_ += lost.lines;
+  facts.emplace_back(Gap{realtime(now_ns_), lost.lines, Gap::Where::output});
+  want_walk(true, facts);
+}
+
+void Engine::on(const ProcessResolved& answer, std::vector<Fact>&) { processes_.resolve(answer); }
+
+void Engine::on(const Usage& usage, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, usage.time_ns);
+  release(facts);
+  pending_.push_back({.what = Fact{Stats{realtime(now_ns_), totals(usage.cpu_ms, usage.rss_bytes)}}});
+  release(facts);
+}
+
+void Engine::on(const Stopped& stopped, std::vector<Fact>& facts) {
+  now_ns_ = std::max(now_ns_, stopped.time_ns);
+  release(facts, true);
+  report_losses(facts, true);
+  facts.emplace_back(Bye{realtime(now_ns_), totals(stopped.cpu_ms, stopped.rss_bytes), 0});
+}
+
+void Engine::keep_listener(const TransitionSeen& seen) {
+  if (seen.to == State::listen) {
+    listeners_.opened({seen.cookie, seen.tuple, seen.process, seen.evidence.matched});
+  } else if (seen.from == State::listen && seen.to == State::close) {
+    std::optional<Closer> closer;
+    if (seen.closer_by) closer = Closer{seen.process, *seen.closer_by};
+    listeners_.closed(seen.cookie, closer);
+  }
+}
+
+void Engine::keep_connection(const TransitionSeen& seen) {
+  if (!is_closing(seen.to)) {
+    connections_.erase(seen.cookie);
+    return;
+  }
+  const auto found = connections_.find(seen.cookie);
+  if (found == connections_.end() && connections_.size() >= settings_.connections_limit) {
+    ++table_lost_;
+    return;
+  }
+  Known& known = found != connections_.end() ? found->second : connections_[seen.cookie];
+  if (known.changed_ns > seen.time_ns) return;  // older than the row of a walk
+  known.tuple = seen.tuple;
+  known.state = seen.to;
+  known.mptcp = seen.evidence.mptcp;
+  known.changed_ns = seen.time_ns;
+  known.entered_ns = seen.time_ns;
+  known.listener_cookie = seen.listener_cookie;
+  known.attribution = seen.attribution;
+  known.process = seen.process;
+  known.no_socket = seen.evidence.no_socket;
+}
+
+bool Engine::owner_is_gone(const TransitionSeen& seen) const {
+  return seen.attribution != Attribution::closer && seen.process.key.pid != 0 &&
+         processes_.has_exited(seen.process.key);
+}
+
+// Whoever opened it, or listened, has ended, and the socket lives: a child or a friend has it. Only a walk tells who.
+void Engine::ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
+  if (!owner_is_gone(seen) || !is_closing(seen.to)) return;
+  pending.awaits_owner = true;
+  pending.until_ns = seen.time_ns + owner_wait_ns;
+  want_walk(false, facts);
+}
+
+void Engine::answer_owners() {
+  for (Pending& pending : pending_) {
+    if (!pending.awaits_owner) continue;
+    auto& seen = std::get<TransitionSeen>(pending.what);
+    pending.awaits_owner = false;
+    pending.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
+    const auto found = connections_.find(seen.cookie);
+    if (found == connections_.end() || found->second.walk != walk_) continue;
+    seen.attribution = found->second.attribution;
+    seen.process = found->second.process;
+  }
+}
+
+void Engine::release(std::vector<Fact>& facts, bool all) {
+  while (!pending_.empty() && (all || pending_.front().until_ns <= now_ns_)) {
+    Pending pending = std::move(pending_.front());
+    pending_.pop_front();
+    if (auto* fact = std::get_if<Fact>(&pending.what))
+      facts.push_back(std::move(*fact));
+    else
+      conclude(std::get<TransitionSeen>(pending.what), pending.reset_after, facts);
+  }
+}
+
+void Engine::conclude(const TransitionSeen& seen, bool reset_after, std::vector<Fact>& facts) {
+  const bool over = is_over(seen);
+  Responsible who;
+  if (owner_is_gone(seen))
+    who = by_listener(seen.attribution == Attribution::listener ? listeners_.by_cookie(seen.listener_cookie) : nullptr,
+                      facts);
+  else
+    who = responsible(seen.attribution, seen.process, facts);
+
+  Transition transition{
+      .time_ns = realtime(seen.time_ns),
+      .connection = connection_of(seen),
+      .from = seen.from,
+      .to = seen.to,
+      .in_state_ns = since(seen.time_ns, seen.entered_ns),
+      .responsible = who,
+      .actor = std::nullopt,
+      .cause = cause_of(seen),
+      .ending = std::nullopt,
+  };
+  if (seen.actor.key.pid != 0) transition.actor = seen.actor;
+  if (!over) {
+    facts.emplace_back(std::move(transition));
+    return;
+  }
+
+  Closed closed{
+      .time_ns = transition.time_ns,
+      .connection = transition.connection,
+      .responsible = who,
+      .closer = std::nullopt,
+      .first_fin = first_fin_of(seen),
+      .ending = ending_of(seen, reset_after),
+      .error = seen.evidence.error,
+      .bucket = Bucket::unknown,
+      .states_ns = seen.totals->states_ns,
+      .in_state_ns = transition.in_state_ns,
+      .duration_ns = since(seen.time_ns, seen.totals->opened_ns),
+      .bytes_sent = seen.totals->bytes_sent,
+      .bytes_received = seen.totals->bytes_received,
+  };
+  closed.bucket = bucket_of(seen, closed.ending);
+  // tcp_rcv_nxt_update() counts the peer's FIN as a byte.
+  if ((seen.evidence.done || seen.peer_fin) && closed.bytes_received > 0) --closed.bytes_received;
+  if (seen.closer_by) closed.closer = Closer{seen.process, *seen.closer_by};
+  if (closed.ending == Ending::never_accepted && !closed.closer)
+    closed.closer = listeners_.closer_of(seen.listener_cookie);
+  if (closed.closer && seen.attribution != Attribution::closer) {
+    closed.responsible = responsible(Attribution::closer, closed.closer->process, facts);
+    transition.responsible = closed.responsible;
+    if (!transition.actor) transition.actor = closed.closer->process;
+  }
+  if (closed.bucket == Bucket::time_wait) transition.to = State::time_wait;
+  transition.ending = closed.ending;
+  // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it.
+  if (closed.bucket != Bucket::fin_wait2) facts.emplace_back(std::move(transition));
+  facts.emplace_back(std::move(closed));
+}
+
+void Engine::snapshot(std::vector<Fact>& facts) {
+  snapshot_wanted_ = false;
+  const std::int64_t time_ns = realtime(now_ns_);
+  for (const auto& [cookie, known] : connections_) {
+    Snapshot row{
+        .time_ns = time_ns,
+        .connection = {{known.tuple.netns, cookie}, known.tuple, known.mptcp},
+        .state = known.state,
+        .age_ns = since(now_ns_, known.entered_ns),
+        .responsible = {},
+    };
+    const Listener* listener = listeners_.by_local_end(known.tuple);
+    if (row.connection.tuple.role == Role::unknown && listener != nullptr) row.connection.tuple.role = Role::accept;
+    row.responsible = responsible(known.attribution, known.process, facts);
+    // Not accepted yet: nobody holds it but its listener.
+    if (!row.responsible.process && known.no_socket && known.state == State::close_wait)
+      row.responsible = by_listener(listener, facts);
+    facts.emplace_back(std::move(row));
+  }
+  for (const BucketRow& bucket : buckets_) {
+    const Listener* listener = listeners_.by_local_end(bucket.tuple);
+    if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
+    Snapshot row{
+        .time_ns = time_ns,
+        .connection = {{bucket.tuple.netns, bucket.cookie}, bucket.tuple, false},
+        .state = bucket.substate,
+        .age_ns = std::nullopt,
+        .responsible = by_listener(listener, facts),
+    };
+    if (listener != nullptr) row.connection.tuple.role = Role::accept;
+    // The timer was set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
+    if (bucket.substate == State::time_wait && bucket.expires_in_ns <= time_wait_ns)
+      row.age_ns = static_cast<std::uint64_t>(time_wait_ns - bucket.expires_in_ns);
+    facts.emplace_back(std::move(row));
+  }
+  facts.emplace_back(SnapshotEnd{time_ns});
+}
+
+void Engine::report_losses(std::vector<Fact>& facts, bool now) {
+  if (!started_) return;
+  const std::uint64_t ring = seen_losses_.ring - told_losses_.ring;
+  const std::uint64_t storage = seen_losses_.storage - told_losses_.storage;
+  const std::uint64_t table = table_lost_ - told_table_lost_;
+  if (ring + storage + table == 0) return;
+  if (!now && told_ns_ != 0 && now_ns_ - told_ns_ < gap_pause_ns) return;
+  if (ring > 0) facts.emplace_back(Gap{realtime(now_ns_), ring, Gap::Where::ring});
+  if (storage > 0) facts.emplace_back(Gap{realtime(now_ns_), storage, Gap::Where::storage});
+  if (table > 0) facts.emplace_back(Gap{realtime(now_ns_), table, Gap::Where::table});
+  told_losses_ = seen_losses_;
+  told_table_lost_ = table_lost_;
+  told_ns_ = now_ns_;
+  if (!now) want_walk(true, facts);
+}
+
+void Engine::want_walk(bool tables, std::vector<Fact>& facts) {
+  if (tables ? snapshot_wanted_ : walk_asked_ns_ != 0 && now_ns_ - walk_asked_ns_ < walk_pause_ns) return;
+  if (tables) snapshot_wanted_ = true;
+  walk_asked_ns_ = now_ns_;
+  facts.emplace_back(WalkWanted{tables});
+}
+
+Responsible Engine::responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts) {
+  if (attribution == Attribution::unknown || process.key.pid == 0) return {};
+  return {Process{process, entry_of(process, facts)}, attribution};
+}
+
+Responsible Engine::by_listener(const Listener* listener, std::vector<Fact>& facts) {
+  if (listener == nullptr || processes_.has_exited(listener->process.key)) return {};
+  return responsible(Attribution::listener, listener->process, facts);
+}
+
+std::shared_ptr<const ProcessEntry> Engine::entry_of(const Identity& identity, std::vector<Fact>& facts) {
+  Processes::Found found = processes_.find(identity);
+  if (found.wanted) facts.emplace_back(ProcessWanted{identity});
+  return std::move(found.entry);
+}
+
+std::int64_t Engine::realtime(std::uint64_t time_ns) const {
+  return static_cast<std::int64_t>(time_ns) + realtime_offset_ns_;
+}
+
+TotalsSoFar Engine::totals(std::uint64_t cpu_ms, std::uint64_t rss_bytes) const {
+  return {events_, seen_losses_.ring + seen_losses_.storage + table_lost_ + output_lost_, connections_.size(), cpu_ms,
+          rss_bytes};
+}
+
+}  // namespace closewatch

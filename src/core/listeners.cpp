@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/listeners.hpp>
+
+#include <algorithm>
+
+namespace closewatch {
+namespace {
+
+/// The children that die with a listener do so within its closing call: a short memory is enough.
+constexpr std::size_t closers_kept = 1024;
+
+bool is_wildcard(const Address& address) {
+  return std::all_of(address.begin(), address.end(), [](std::uint8_t byte) { return byte == 0; });
+}
+
+bool receives(const Tuple& listener, const Tuple& connection) {
+  // A wildcard IPv6 listener takes IPv4 too, but for IPV6_V6ONLY, where another listener has the IPv4 port.
+  if (is_wildcard(listener.local.address))
+    return listener.family == connection.family || listener.family == Family::ipv6;
+  return listener.family == connection.family && listener.local.address == connection.local.address;
+}
+
+/// Of several that could have taken it, the kernel prefers the more specific (inet_lookup_listener()).
+int specificity(const Tuple& listener, const Tuple& connection) {
+  return (is_wildcard(listener.local.address) ? 0 : 2) + (listener.family == connection.family ? 1 : 0);
+}
+
+}  // namespace
+
+void Listeners::opened(const Listener& listener) {
+  const auto found = listeners_.find(listener.cookie);
+  if (found != listeners_.end()) {
+    found->second = listener;
+    return;
+  }
+  if (listeners_.size() >= limit_) {
+    ++refused_;
+    return;
+  }
+  listeners_.emplace(listener.cookie, listener);
+  places_.emplace(place(listener.tuple), listener.cookie);
+}
+
+void Listeners::closed(std::uint64_t cookie, const std::optional<Closer>& closer) {
+  const auto found = listeners_.find(cookie);
+  if (found != listeners_.end()) {
+    auto [at, end] = places_.equal_range(place(found->second.tuple));
+    at = std::find_if(at, end, [&](const auto& entry) { return entry.second == cookie; });
+    if (at != end) places_.erase(at);
+    listeners_.erase(found);
+  }
+  if (!closer || !closers_.emplace(cookie, *closer).second) return;
+  closed_.push_back(cookie);
+  if (closed_.size() > closers_kept) {
+    closers_.erase(closed_.front());
+    closed_.pop_front();
+  }
+}
+
+const Listener* Listeners::by_cookie(std::uint64_t cookie) const {
+  const auto found = listeners_.find(cookie);
+  return found == listeners_.end() ? nullptr : &found->second;
+}
+
+const Listener* Listeners::by_local_end(const Tuple& tuple) const {
+  const Listener* best = nullptr;
+  auto [at, end] = places_.equal_range(place(tuple));
+  for (; at != end; ++at) {
+    const Listener& candidate = listeners_.at(at->second);
+    if (!receives(candidate.tuple, tuple)) continue;
+    if (best == nullptr || specificity(candidate.tuple, tuple) > specificity(best->tuple, tuple)) best = &candidate;
+  }
+  return best;
+}
+
+std::optional<Closer> Listeners::closer_of(std::uint64_t cookie) const {
+  const auto found = closers_.find(cookie);
+  if (found == closers_.end()) return std::nullopt;
+  return found->second;
+}
+
+}  // namespace closewatch

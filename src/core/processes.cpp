@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/processes.hpp>
+
+namespace closewatch {
+
+Processes::Found Processes::find(const Identity& identity) {
+  const auto found = entries_.find(identity.key);
+  if (found != entries_.end() && found->second->exec_id == identity.exec_id) return {found->second, false};
+  auto entry = std::make_shared<ProcessEntry>();
+  entry->exec_id = identity.exec_id;
+  if (found != entries_.end()) {
+    // After exec() it is another program; facts about the one before keep theirs.
+    entry->exited = found->second->exited;
+    found->second = entry;
+  } else {
+    make_room();
+    entries_.emplace(identity.key, entry);
+  }
+  return {entry, true};
+}
+
+void Processes::resolve(const ProcessResolved& answer) {
+  const auto found = entries_.find(answer.key);
+  if (found == entries_.end() || found->second->exec_id != answer.exec_id) return;
+  found->second->details = answer.details;
+  if (answer.exited) exited(answer.key);
+}
+
+void Processes::exited(const ProcessKey& key) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end() || found->second->exited) return;
+  found->second->exited = true;
+  gone_.push_back(key);
+}
+
+bool Processes::has_exited(const ProcessKey& key) const {
+  const auto found = entries_.find(key);
+  return found != entries_.end() && found->second->exited;
+}
+
+void Processes::make_room() {
+  while (entries_.size() >= limit_) {
+    ++evicted_;
+    if (gone_.empty()) {
+      entries_.erase(entries_.begin());
+    } else {
+      entries_.erase(gone_.front());
+      gone_.pop_front();
+    }
+  }
+}
+
+}  // namespace closewatch

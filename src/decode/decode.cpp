@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "decode.hpp"
+
+#include <closewatch/abi/record.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+template <typename Record>
+std::expected<Record, DecodeError> read(std::span<const std::byte> bytes) {
+  if (bytes.size() != sizeof(Record)) return std::unexpected(DecodeError::size);
+  Record record;
+  std::memcpy(&record, bytes.data(), sizeof record);
+  return record;
+}
+
+std::optional<State> state_of(std::uint8_t value) {
+  if (value < CW_STATES && value >= std::to_underlying(State::established) &&
+      value <= std::to_underlying(State::closing))
+    return static_cast<State>(value);
+  return std::nullopt;
+}
+
+std::optional<Attribution> attribution_of(std::uint8_t value) {
+  switch (value) {
+    case CW_BY_UNKNOWN: return Attribution::unknown;
+    case CW_BY_LISTENER: return Attribution::listener;
+    case CW_BY_OPENER: return Attribution::opener;
+    case CW_BY_HOLDER: return Attribution::holder;
+    case CW_BY_CLOSER: return Attribution::closer;
+    default: return std::nullopt;
+  }
+}
+
+/// Outer empty: not a call that there is. Inner empty: no call.
+std::optional<std::optional<Cause>> call_of(std::uint8_t value) {
+  switch (value) {
+    case CW_CALL_NONE: return std::optional<Cause>{};
+    case CW_CALL_CONNECT: return Cause::connect;
+    case CW_CALL_LISTEN: return Cause::listen;
+    case CW_CALL_CLOSE: return Cause::close;
+    case CW_CALL_SHUTDOWN: return Cause::shutdown;
+    case CW_CALL_EXIT: return Cause::exit;
+    case CW_CALL_DISCONNECT: return Cause::disconnect;
+    case CW_CALL_KILL: return Cause::kill;
+    default: return std::nullopt;
+  }
+}
+
+std::optional<Role> role_of(std::uint8_t value) {
+  switch (value) {
+    case CW_ROLE_UNKNOWN: return Role::unknown;
+    case CW_ROLE_CONNECT: return Role::connect;
+    case CW_ROLE_ACCEPT: return Role::accept;
+    default: return std::nullopt;
+  }
+}
+
+bool is_mapped(const Address& address) {
+  static constexpr std::array<std::uint8_t, 12> prefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  return std::equal(prefix.begin(), prefix.end(), address.begin());
+}
+
+Address address_of(const __u8 (&bytes)[16]) {
+  Address address{};
+  std::copy(std::begin(bytes), std::end(bytes), address.begin());
+  return address;
+}
+
+Address unmapped(const Address& address) {
+  Address out{};
+  if (is_mapped(address)) std::copy(address.begin() + 12, address.end(), out.begin());
+  return out;
+}
+
+std::optional<Tuple> tuple_of(const cw_tuple& raw) {
+  const std::optional<Role> role = role_of(raw.role);
+  if (!role || (raw.family != 4 && raw.family != 6)) return std::nullopt;
+  Tuple tuple{
+      .netns = raw.netns,
+      .family = raw.family == 4 ? Family::ipv4 : Family::ipv6,
+      .role = *role,
+      .local = {address_of(raw.local), raw.local_port},
+      .peer = {address_of(raw.peer), raw.peer_port},
+  };
+  if (tuple.family == Family::ipv6 && (is_mapped(tuple.peer.address) || is_mapped(tuple.local.address))) {
+    tuple.family = Family::ipv4;
+    tuple.local.address = unmapped(tuple.local.address);
+    tuple.peer.address = unmapped(tuple.peer.address);
+  }
+  return tuple;
+}
+
+Identity identity_of(const cw_process& raw) {
+  Identity identity{
+      .key = {raw.tgid, raw.start_ns},
+      .uid = raw.uid,
+      .exec_id = raw.exec_id,
+      .cgroup_id = raw.cgroup_id,
+  };
+  std::copy_n(std::begin(raw.comm), identity.comm.size(), identity.comm.begin());
+  identity.comm.back() = '\0';
+  return identity;
+}
+
+Evidence evidence_of(std::uint32_t flags) {
+  return {
+      .dead = (flags & CW_FLAG_DEAD) != 0,
+      .done = (flags & CW_FLAG_DONE) != 0,
+      .no_socket = (flags & CW_FLAG_NO_SOCKET) != 0,
+      .linger_zero = (flags & CW_FLAG_LINGER_ZERO) != 0,
+      .linger2_negative = (flags & CW_FLAG_LINGER2_NEGATIVE) != 0,
+      .reset_sent = (flags & CW_FLAG_RESET_SENT) != 0,
+      .table_full = (flags & CW_FLAG_TABLE_FULL) != 0,
+      .mptcp = (flags & CW_FLAG_MPTCP) != 0,
+      .receive_shutdown = (flags & CW_FLAG_RCV_SHUTDOWN) != 0,
+      .hidden = (flags & CW_FLAG_HIDDEN) != 0,
+      .matched = (flags & CW_FLAG_MATCHED) != 0,
+  };
+}
+
+std::expected<TransitionSeen, DecodeError> transition_of(const cw_transition& raw) {
+  const auto from = state_of(raw.from);
+  const auto to = state_of(raw.to);
+  const auto attribution = attribution_of(raw.attribution);
+  const auto call = call_of(raw.call);
+  const auto closer_by = call_of(raw.closer_by);
+  const auto tuple = tuple_of(raw.tuple);
+  if (!from || !to || !attribution || !call || !closer_by || !tuple) return std::unexpected(DecodeError::field);
+  TransitionSeen seen{
+      .time_ns = raw.header.time_ns,
+      .cookie = raw.cookie,
+      .listener_cookie = raw.listener_cookie,
+      .tuple = *tuple,
+      .from = *from,
+      .to = *to,
+      .entered_ns = raw.entered_ns,
+      .attribution = *attribution,
+      .process = identity_of(raw.process),
+      .call = *call,
+      .actor = identity_of(raw.actor),
+      .closer_by = *closer_by,
+      .local_fin = (raw.flags & CW_FLAG_LOCAL_FIN) != 0,
+      .peer_fin = (raw.flags & CW_FLAG_PEER_FIN) != 0,
+      .evidence = evidence_of(raw.flags),
+      .totals = std::nullopt,
+  };
+  seen.evidence.error = raw.error;
+  return seen;
+}
+
+std::expected<Event, DecodeError> close_of(const cw_close& raw) {
+  auto seen = transition_of(raw.transition);
+  if (!seen) return std::unexpected(seen.error());
+  seen->evidence.unread = raw.unread;
+  Totals totals{
+      .opened_ns = raw.opened_ns,
+      .states_ns = {},
+      .bytes_sent = raw.bytes_sent,
+      .bytes_received = raw.bytes_received,
+  };
+  static_assert(CW_STATES == state_slots);
+  std::copy(std::begin(raw.states_ns), std::end(raw.states_ns), totals.states_ns.begin());
+  seen->totals = totals;
+  return *std::move(seen);
+}
+
+std::expected<Event, DecodeError> socket_of(const cw_socket_row& raw) {
+  const auto state = state_of(raw.state);
+  const auto attribution = attribution_of(raw.attribution);
+  const auto tuple = tuple_of(raw.tuple);
+  if (!state || !attribution || !tuple) return std::unexpected(DecodeError::field);
+  return SocketRow{
+      .time_ns = raw.header.time_ns,
+      .cookie = raw.cookie,
+      .listener_cookie = raw.listener_cookie,
+      .tuple = *tuple,
+      .state = *state,
+      .entered_ns = raw.entered_ns,
+      .attribution = *attribution,
+      .process = identity_of(raw.process),
+      .evidence = evidence_of(raw.flags),
+  };
+}
+
+std::expected<Event, DecodeError> bucket_of(const cw_bucket_row& raw) {
+  const auto substate = state_of(raw.substate);
+  const auto tuple = tuple_of(raw.tuple);
+  if (!tuple || (substate != State::time_wait && substate != State::fin_wait2))
+    return std::unexpected(DecodeError::field);
+  return BucketRow{
+      .time_ns = raw.header.time_ns,
+      .cookie = raw.cookie,
+      .tuple = *tuple,
+      .substate = *substate,
+      .expires_in_ns = raw.expires_in_ns,
+  };
+}
+
+template <typename Record, typename Make>
+std::expected<Event, DecodeError> make(std::span<const std::byte> bytes, Make of) {
+  const auto record = read<Record>(bytes);
+  if (!record) return std::unexpected(record.error());
+  return of(*record);
+}
+
+}  // namespace
+
+std::string_view name(DecodeError error) {
+  switch (error) {
+    case DecodeError::truncated: return "truncated";
+    case DecodeError::version: return "of another version";
+    case DecodeError::unknown_type: return "of an unknown type";
+    case DecodeError::size: return "of a wrong size";
+    case DecodeError::field: return "with an impossible field";
+  }
+  std::unreachable();
+}
+
+std::expected<Event, DecodeError> decode(std::span<const std::byte> bytes) {
+  cw_header header;
+  if (bytes.size() < sizeof header) return std::unexpected(DecodeError::truncated);
+  std::memcpy(&header, bytes.data(), sizeof header);
+  if (header.version != CW_ABI_VERSION) return std::unexpected(DecodeError::version);
+  if (bytes.size() < header.size) return std::unexpected(DecodeError::truncated);
+  if (header.size < sizeof header) return std::unexpected(DecodeError::size);
+  bytes = bytes.first(header.size);  // the ring rounds sizes up to eight bytes
+  switch (header.type) {
+    case CW_RECORD_TRANSITION:
+      return make<cw_transition>(bytes, [](const cw_transition& raw) -> std::expected<Event, DecodeError> {
+        auto seen = transition_of(raw);
+        if (!seen) return std::unexpected(seen.error());
+        return *std::move(seen);
+      });
+    case CW_RECORD_CLOSE: return make<cw_close>(bytes, close_of);
+    case CW_RECORD_RESET:
+      return make<cw_reset>(bytes, [](const cw_reset& raw) -> std::expected<Event, DecodeError> {
+        return ResetSeen{raw.header.time_ns, raw.cookie};
+      });
+    case CW_RECORD_PROCESS:
+      return make<cw_process_record>(bytes, [](const cw_process_record& raw) -> std::expected<Event, DecodeError> {
+        return ProcessSeen{raw.header.time_ns, identity_of(raw.process)};
+      });
+    case CW_RECORD_EXIT:
+      return make<cw_process_record>(bytes, [](const cw_process_record& raw) -> std::expected<Event, DecodeError> {
+        return ProcessExited{raw.header.time_ns, identity_of(raw.process).key};
+      });
+    case CW_RECORD_SOCKET: return make<cw_socket_row>(bytes, socket_of);
+    case CW_RECORD_BUCKET: return make<cw_bucket_row>(bytes, bucket_of);
+    default: return std::unexpected(DecodeError::unknown_type);
+  }
+}
+
+}  // namespace closewatch
