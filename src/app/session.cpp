@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "app/session.hpp"
+
+#include "decode/decode.hpp"
+#include "host/machine.hpp"
+#include "host/namespaces.hpp"
+#include "host/processes.hpp"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+namespace closewatch {
+namespace {
+
+/// Records taken between two looks at signals and the output.
+constexpr std::size_t round_size = 16'384;
+/// The kernel side wakes nobody for a little data, and lines are owed within 100 ms.
+constexpr int pulse_ms = 80;
+/// While an event waits for its reset, or for its owner.
+constexpr int short_pulse_ms = 5;
+constexpr std::uint64_t stats_every_ns = 10'000'000'000;
+/// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
+constexpr std::uint64_t lookups_a_second = 3000;
+constexpr std::chrono::milliseconds patience_at_end{2000};
+
+std::uint64_t nanoseconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+std::uint64_t now_ns() { return nanoseconds(CLOCK_BOOTTIME); }
+
+/// SIGINT, SIGTERM, SIGHUP and SIGWINCH as a descriptor. Once gone, a second Ctrl-C ends the program at once.
+class Signals {
+ public:
+  Signals() {
+    sigemptyset(&set_);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) sigaddset(&set_, signal);
+    sigprocmask(SIG_BLOCK, &set_, &before_);
+    fd_ = signalfd(-1, &set_, SFD_NONBLOCK | SFD_CLOEXEC);
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+  ~Signals() {
+    release();
+    if (fd_ >= 0) ::close(fd_);
+  }
+  [[nodiscard]] int fd() const { return fd_; }
+  void release() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  [[nodiscard]] std::optional<int> next() const {
+    signalfd_siginfo info{};
+    if (::read(fd_, &info, sizeof info) != sizeof info) return std::nullopt;
+    return static_cast<int>(info.ssi_signo);
+  }
+
+ private:
+  sigset_t set_{};
+  sigset_t before_{};
+  int fd_ = -1;
+};
+
+}  // namespace
+
+Session::Session(KernelSource& source, Engine& engine, Sink& sink, Writer& writer, const Settings& settings)
+    : source_(source), engine_(engine), sink_(sink), writer_(writer), settings_(settings) {}
+
+std::expected<void, Error> Session::run(Started started) {
+  if (auto done = start(std::move(started)); !done) return done;
+  auto looped = loop();
+  auto stopped = stop();
+  return looped ? std::move(stopped) : std::move(looped);
+}
+
+std::expected<void, Error> Session::start(Started started) {
+  tick(now_ns());
+  if (auto walked = walk(true); !walked) return walked;
+  check_losses();
+  started.time_ns = now_ns();
+  last_usage_ns_ = started.time_ns;
+  step(started);
+  return {};
+}
+
+std::expected<void, Error> Session::loop() {
+  Signals signals;
+  const std::uint64_t began_ns = now_ns();
+  const auto over = [&] {
+    return settings_.duration &&
+           now_ns() - began_ns >= static_cast<std::uint64_t>(std::chrono::nanoseconds{*settings_.duration}.count());
+  };
+  if (!settings_.quiet) spdlog::info("watching the TCP close path; Ctrl-C ends it");
+  for (bool more = false;;) {
+    if (auto pumped = writer_.pump(); !pumped) return pumped;
+    if (over()) return {};
+    // A pipe whose reader has gone says so (POLLERR) also while nothing is to be written.
+    std::array<pollfd, 3> entries{{{source_.event_fd(), POLLIN, 0},
+                                   {signals.fd(), POLLIN, 0},
+                                   {writer_.fd(), static_cast<short>(writer_.waiting() ? POLLOUT : 0), 0}}};
+    if (poll(entries.data(), entries.size(), patience(more)) < 0 && errno != EINTR)
+      return std::unexpected(Error{"wait for events", errno, ""});
+    while (const auto signal = signals.next()) {
+      if (*signal != SIGWINCH) return {};
+      if (on_resize_) on_resize_();
+    }
+    if ((entries[2].revents & POLLERR) != 0) return std::unexpected(Error{"write the output", EPIPE, ""});
+    more = drain();
+    if (walk_wanted_) {
+      const bool tables = walk_wanted_->tables;
+      walk_wanted_.reset();
+      if (auto walked = walk(tables); !walked) return walked;
+    }
+    check_losses();
+    check_output();
+  }
+}
+
+std::expected<void, Error> Session::stop() {
+  while (drain()) {
+  }
+  check_losses();
+  if (const std::uint64_t lines = writer_.resume(); lines > 0) step(OutputLost{now_ns(), lines});
+  const OwnUsage used = own_usage(settings_.root);
+  step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
+  spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
+  if (losses_.ring_others > 0) spdlog::warn("the ring had no room for {} resets or processes", losses_.ring_others);
+  if (losses_.processes > 0) spdlog::warn("{} processes could not be announced", losses_.processes);
+  if (bad_records_ > 0) spdlog::warn("{} records could not be understood", bad_records_);
+  if (lookups_skipped_ > 0)
+    spdlog::warn("{} processes were too many to look up: their program and command line are not shown",
+                 lookups_skipped_);
+  return writer_.finish(patience_at_end);
+}
+
+std::expected<void, Error> Session::walk(bool tables) {
+  if (tables)
+    if (auto walked = walk_tables(); !walked) return walked;
+  const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
+  if (auto walked = source_.walk_sockets(record); !walked) return walked;
+  // What happened while it was walked is in the ring, and newer than the rows.
+  while (drain()) {
+  }
+  step(WalkDone{now_ns()});
+  return {};
+}
+
+std::expected<void, Error> Session::walk_tables() {
+  const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
+  for (const NetworkNamespace& where : network_namespaces(settings_.root)) {
+    if (settings_.netns != 0 && where.inode != settings_.netns) continue;
+    std::expected<void, Error> walked;
+    const auto entered = inside(where, [&]() -> std::expected<void, Error> {
+      walked = source_.walk_tables(record);
+      return {};
+    });
+    if (!walked) return walked;
+    // Gone since it was listed is no matter; not let in is told, once for each.
+    if (!entered && entered.error().code == EPERM && closed_namespaces_.insert(where.inode).second)
+      spdlog::debug("cannot {}: its sockets from before the start are seen only where a process holds them",
+                    entered.error().operation);
+  }
+  return {};
+}
+
+void Session::take_record(std::span<const std::byte> bytes) {
+  const auto event = decode(bytes);
+  if (event) {
+    step(*event);
+    return;
+  }
+  ++bad_records_;
+  spdlog::debug("a record {} was skipped", name(event.error()));
+}
+
+void Session::step(const Event& event) {
+  facts_.clear();
+  engine_.step(event, facts_);
+  for (const Fact& fact : facts_) {
+    if (const auto* wanted = std::get_if<ProcessWanted>(&fact)) {
+      answer(*wanted);
+    } else if (const auto* walk = std::get_if<WalkWanted>(&fact)) {
+      walk_wanted_ = WalkWanted{walk->tables || (walk_wanted_ && walk_wanted_->tables)};
+    } else {
+      if (const auto* gap = std::get_if<Gap>(&fact))
+        spdlog::warn("{} events were lost ({}){}", gap->lost, name(gap->where),
+                     gap->where == Gap::Where::ring ? "; a larger --ring, or fewer events by filters, helps" : "");
+      sink_.take(fact);
+    }
+  }
+}
+
+void Session::answer(const ProcessWanted& wanted) {
+  const Identity& who = wanted.process;
+  ProcessResolved resolved{.key = who.key, .exec_id = who.exec_id, .exited = false, .details = {}};
+  const std::uint64_t second = now_ns() / 1'000'000'000;
+  if (second != lookups_second_) {
+    lookups_second_ = second;
+    lookups_left_ = lookups_a_second;
+  }
+  if (!settings_.looks_up_pids) {
+    // Its pid is the host's; this /proc has another process by that number, or none.
+  } else if (lookups_left_ == 0) {
+    ++lookups_skipped_;
+  } else {
+    --lookups_left_;
+    if (auto details = describe(settings_.root, {who.key.pid, who.key.start_ns / ns_per_tick}))
+      resolved.details = *std::move(details);
+    else
+      resolved.exited = true;
+  }
+  std::vector<Fact> none;
+  engine_.step(resolved, none);
+}
+
+bool Session::drain() {
+  const std::uint64_t before_ns = now_ns();
+  const std::size_t taken = source_.drain(round_size, [&](std::span<const std::byte> bytes) { take_record(bytes); });
+  if (taken >= round_size) return true;
+  // The ring was empty: all that happened before has been seen.
+  tick(before_ns);
+  return false;
+}
+
+void Session::tick(std::uint64_t time_ns) {
+  const auto offset = static_cast<std::int64_t>(nanoseconds(CLOCK_REALTIME)) - static_cast<std::int64_t>(now_ns());
+  step(Tick{time_ns, offset});
+  if (last_usage_ns_ != 0 && time_ns >= last_usage_ns_ + stats_every_ns) {
+    last_usage_ns_ = time_ns;
+    const OwnUsage used = own_usage(settings_.root);
+    step(Usage{time_ns, used.cpu_ms, used.rss_bytes});
+  }
+}
+
+void Session::check_losses() {
+  const KernelLosses losses = source_.losses();
+  if (losses.ring != losses_.ring || losses.storage + losses.missed != losses_.storage + losses_.missed)
+    step(LossSeen{now_ns(), losses.ring, losses.storage + losses.missed});
+  losses_ = losses;
+}
+
+void Session::check_output() {
+  if (writer_.dropped_before_room() > 0) step(OutputLost{now_ns(), writer_.resume()});
+}
+
+int Session::patience(bool more) const {
+  if (more) return 0;
+  return engine_.holds_back() ? short_pulse_ms : pulse_ms;
+}
+
+}  // namespace closewatch

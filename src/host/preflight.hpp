@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_HOST_PREFLIGHT_HPP
+#define CLOSEWATCH_HOST_PREFLIGHT_HPP
+
+// Can this machine be traced at all? Asked before anything is loaded, so that what is missing is said by its name.
+
+#include <closewatch/core/types.hpp>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace closewatch {
+
+struct KernelVersion {
+  unsigned major = 0;
+  unsigned minor = 0;
+  auto operator<=>(const KernelVersion&) const = default;
+};
+[[nodiscard]] std::optional<KernelVersion> parse_kernel_version(std::string_view release);
+
+/// Socket storage, cookies and task storage in tracing programs are all there from here on.
+inline constexpr KernelVersion kernel_floor{5, 15};
+
+enum class Lockdown : std::uint8_t { none, integrity, confidentiality };
+/// Empty where the kernel has no lockdown, or securityfs is not mounted.
+[[nodiscard]] std::optional<Lockdown> read_lockdown(const std::filesystem::path& root);
+
+/// A bit of the effective capabilities, with the name that setcap and systemd know.
+struct Capability {
+  std::string_view name;
+  unsigned bit;
+  std::string_view what_for;
+};
+
+struct Preflight {
+  std::vector<std::string> refusals;  ///< reasons why it cannot be done, each with its remedy
+  std::vector<std::string> limits;    ///< what will not be seen, and why
+};
+
+[[nodiscard]] Preflight preflight(const std::filesystem::path& root);
+
+}  // namespace closewatch
+
+#endif

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "host/processes.hpp"
+
+#include "host/machine.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <map>
+#include <set>
+#include <string>
+#include <system_error>
+
+namespace closewatch {
+namespace {
+
+constexpr std::size_t container_id_digits = 64;
+constexpr std::size_t container_name_digits = 12;
+
+template <typename Number>
+std::optional<Number> number(std::string_view text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::filesystem::path folder(const std::filesystem::path& root, std::uint32_t pid) {
+  return root / "proc" / std::to_string(pid);
+}
+
+std::optional<std::string> link_target(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+  if (error) return std::nullopt;
+  return target.string();
+}
+
+std::optional<std::string> command_line(const std::filesystem::path& path) {
+  auto text = read_file(path);
+  if (!text) return std::nullopt;
+  while (!text->empty() && text->back() == '\0') text->pop_back();
+  std::replace(text->begin(), text->end(), '\0', ' ');
+  return text;
+}
+
+}  // namespace
+
+std::optional<ProcessStat> parse_stat(std::string_view text) {
+  const std::size_t bracket = text.rfind(')');
+  if (bracket == std::string_view::npos) return std::nullopt;
+  text.remove_prefix(bracket + 1);
+  // From here on: field 3 (state), 4 (parent) … 22 (start time).
+  constexpr std::size_t parent_field = 4;
+  constexpr std::size_t start_field = 22;
+  ProcessStat stat;
+  std::size_t field = 2;
+  while (!text.empty()) {
+    const std::size_t begin = text.find_first_not_of(' ');
+    if (begin == std::string_view::npos) break;
+    text.remove_prefix(begin);
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(word.size());
+    ++field;
+    if (field == parent_field) {
+      const auto parent = number<std::uint32_t>(word);
+      if (!parent) return std::nullopt;
+      stat.parent = *parent;
+    } else if (field == start_field) {
+      const auto start = number<std::uint64_t>(word);
+      if (!start) return std::nullopt;
+      stat.start_ticks = *start;
+      return stat;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> parse_cgroup(std::string_view text) {
+  std::optional<std::string> unified;
+  std::optional<std::string> systemd;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    const std::size_t first = line.find(':');
+    const std::size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    const std::string_view controllers = line.substr(first + 1, second - first - 1);
+    if (controllers.empty())
+      unified = std::string{line.substr(second + 1)};
+    else if (controllers == "name=systemd")
+      systemd = std::string{line.substr(second + 1)};
+  }
+  // On a hybrid machine everything may sit in the root of the unified tree.
+  return unified && (*unified != "/" || !systemd) ? unified : systemd;
+}
+
+std::optional<std::string> container_of(std::string_view cgroup) {
+  std::optional<std::string> found;
+  for (std::size_t at = 0; at < cgroup.size();) {
+    std::size_t end = at;
+    while (end < cgroup.size() && std::isxdigit(static_cast<unsigned char>(cgroup[end])) != 0) ++end;
+    if (end - at == container_id_digits) found = std::string{cgroup.substr(at, container_name_digits)};
+    at = end + 1;
+  }
+  return found;
+}
+
+std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid) {
+  const auto text = read_file(folder(root, pid) / "stat");
+  if (!text) return std::nullopt;
+  const auto stat = parse_stat(*text);
+  if (!stat) return std::nullopt;
+  return ProcessTicks{pid, stat->start_ticks};
+}
+
+std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process) {
+  const std::filesystem::path at = folder(root, process.pid);
+  ProcessDetails details;
+  details.exe = link_target(at / "exe");
+  details.cmdline = command_line(at / "cmdline");
+  if (const auto text = read_file(at / "cgroup")) details.cgroup = parse_cgroup(*text);
+  if (details.cgroup) details.container = container_of(*details.cgroup);
+  // Asked last: if it is the same process now, all of the above was its own.
+  const auto now = process_now(root, process.pid);
+  if (!now || now->start_ticks != process.start_ticks) return std::nullopt;
+  return details;
+}
+
+std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,
+                                           const std::vector<ProcessTicks>& processes) {
+  std::map<std::uint32_t, std::pair<std::uint32_t, ProcessTicks>> parents;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator{root / "proc", error}) {
+    const auto pid = number<std::uint32_t>(entry.path().filename().string());
+    if (!pid) continue;
+    const auto text = read_file(entry.path() / "stat");
+    const auto stat = text ? parse_stat(*text) : std::nullopt;
+    if (stat) parents[*pid] = {stat->parent, {*pid, stat->start_ticks}};
+  }
+  std::vector<ProcessTicks> found = processes;
+  std::set<std::uint32_t> seen;
+  for (const ProcessTicks& process : processes) seen.insert(process.pid);
+  for (std::size_t at = 0; at < found.size(); ++at)
+    for (const auto& [pid, known] : parents)
+      if (known.first == found[at].pid && seen.insert(pid).second) found.push_back(known.second);
+  return found;
+}
+
+}  // namespace closewatch

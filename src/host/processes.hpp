@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_HOST_PROCESSES_HPP
+#define CLOSEWATCH_HOST_PROCESSES_HPP
+
+#include <closewatch/core/types.hpp>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace closewatch {
+
+/// Fields of /proc/PID/stat (proc(5)). The name in it may hold blanks and brackets.
+struct ProcessStat {
+  std::uint32_t parent = 0;
+  std::uint64_t start_ticks = 0;
+};
+[[nodiscard]] std::optional<ProcessStat> parse_stat(std::string_view text);
+
+/// The cgroup of /proc/PID/cgroup: the unified hierarchy's, or systemd's where that says nothing but the root.
+[[nodiscard]] std::optional<std::string> parse_cgroup(std::string_view text);
+
+/// The first twelve digits of a container's id (64 hexadecimal digits) in a cgroup's path.
+[[nodiscard]] std::optional<std::string> container_of(std::string_view cgroup);
+
+/// Empty where there is no such process.
+[[nodiscard]] std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid);
+
+/// What /proc says of this very process. Empty where it has ended, also where its pid has been given to another.
+[[nodiscard]] std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process);
+
+/// These processes and all that descend from them.
+[[nodiscard]] std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,
+                                                         const std::vector<ProcessTicks>& processes);
+
+}  // namespace closewatch
+
+#endif

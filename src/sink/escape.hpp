@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_SINK_ESCAPE_HPP
+#define CLOSEWATCH_SINK_ESCAPE_HPP
+
+// Names come from whoever chose them: bytes that are no UTF-8, quotes, line breaks, sequences that steer a terminal.
+
+#include <closewatch/core/types.hpp>
+
+#include <fmt/format.h>
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace closewatch {
+
+using Buffer = fmt::memory_buffer;
+
+/// A JSON string with its quotes (RFC 8259 section 7). What is no UTF-8 becomes U+FFFD.
+void append_json(Buffer& out, std::string_view text);
+
+/// The same text with nothing left that a terminal would obey, cut to `width` columns (0: as long as it is).
+/// Without `utf8` everything beyond ASCII becomes '?'.
+[[nodiscard]] std::string printable(std::string_view text, bool utf8, std::size_t width);
+
+/// As inet_ntop(3).
+[[nodiscard]] std::string address_text(const Address& address, Family family);
+
+/// As `ss` prints it: 127.0.0.1:8080, [::1]:8080.
+[[nodiscard]] std::string endpoint_text(const Endpoint& endpoint, Family family);
+
+}  // namespace closewatch
+
+#endif

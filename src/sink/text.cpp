@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sink/text.hpp"
+
+#include <fmt/compile.h>
+
+#include <array>
+#include <iterator>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+constexpr std::int64_t second_ns = 1'000'000'000;
+
+/// The state that is left, short: the line above told it, and 80 columns are few.
+std::string_view short_name(State state) {
+  switch (state) {
+    case State::established: return "EST";
+    case State::syn_sent: return "SYN";
+    case State::syn_recv: return "SYR";
+    case State::fin_wait1: return "FW1";
+    case State::fin_wait2: return "FW2";
+    case State::time_wait: return "TW";
+    case State::close: return "CLO";
+    case State::close_wait: return "CW";
+    case State::last_ack: return "LA";
+    case State::listen: return "LIS";
+    case State::closing: return "CLG";
+  }
+  std::unreachable();
+}
+
+/// The end of a text that is too long says more of an address than its beginning.
+std::string tail(std::string text, std::size_t width, bool utf8) {
+  if (text.size() <= width) return text;
+  return (utf8 ? "…" : "~") + text.substr(text.size() - width + 1);
+}
+
+std::size_t columns_of(std::string_view ascii_or_arrow, bool utf8) {
+  // '→' and '…' are three bytes and one column each; nothing else beyond ASCII comes here.
+  std::size_t columns = 0;
+  for (const char c : ascii_or_arrow)
+    if (!utf8 || (static_cast<unsigned char>(c) & 0xC0) != 0x80) ++columns;
+  return columns;
+}
+
+std::string padded(std::string text, std::size_t width, bool utf8) {
+  const std::size_t columns = columns_of(text, utf8);
+  if (columns < width) text.append(width - columns, ' ');
+  return text;
+}
+
+std::string_view colour_of(std::string_view to, std::optional<Ending> ending) {
+  if (ending && *ending != Ending::fin) return "\x1b[31m";
+  if (to == name(State::close_wait)) return "\x1b[33m";
+  if (to == name(State::time_wait)) return "\x1b[36m";
+  return {};
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+  constexpr std::array units{"B", "K", "M", "G", "T", "P"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < units.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{}B", bytes) : fmt::format("{:.1f}{}", value, units[unit]);
+}
+
+}  // namespace
+
+std::string duration_text(std::uint64_t ns) {
+  constexpr std::uint64_t us = 1000;
+  constexpr std::uint64_t ms = 1000 * us;
+  constexpr std::uint64_t s = 1000 * ms;
+  constexpr std::uint64_t minute = 60 * s;
+  constexpr std::uint64_t hour = 60 * minute;
+  constexpr std::uint64_t day = 24 * hour;
+  const auto in = [&](std::uint64_t unit) { return static_cast<double>(ns) / static_cast<double>(unit); };
+  if (ns < ms) return fmt::format(FMT_COMPILE("{}us"), ns / us);
+  if (ns < 99'950 * us) return fmt::format(FMT_COMPILE("{:.1f}ms"), in(ms));
+  if (ns < s) return fmt::format(FMT_COMPILE("{}ms"), ns / ms);
+  if (ns < 99'950 * ms) return fmt::format(FMT_COMPILE("{:.1f}s"), in(s));
+  if (ns < 100 * minute) return fmt::format(FMT_COMPILE("{}m"), ns / minute);
+  if (ns < 2 * day) return fmt::format(FMT_COMPILE("{:.1f}h"), in(hour));
+  return fmt::format(FMT_COMPILE("{}d"), ns / day);
+}
+
+void TextSink::take(const Fact& fact) {
+  const auto type = type_of(fact);
+  if (!type || !types_.has(*type)) return;
+  std::visit([&](const auto& what) { body(what); }, fact);
+}
+
+void TextSink::body(const Snapshot& row) {
+  Line line{
+      .time_ns = row.time_ns,
+      .connection = &row.connection,
+      .responsible = &row.responsible,
+      .from = std::nullopt,
+      .to = name(row.state),
+      .ending = std::nullopt,
+      .in_state_ns = row.age_ns,
+      .more = "from before",
+  };
+  show(line);
+}
+
+void TextSink::body(const Transition& transition) {
+  Line line{
+      .time_ns = transition.time_ns,
+      .connection = &transition.connection,
+      .responsible = &transition.responsible,
+      .from = transition.from,
+      .to = name(transition.to),
+      .ending = transition.ending,
+      .in_state_ns = transition.in_state_ns,
+      .more = {},
+  };
+  if (style_.wide) {
+    line.more = name(transition.cause);
+    if (transition.actor)
+      line.more += fmt::format(FMT_COMPILE(" by {}/{}"),
+                               printable(text(transition.actor->comm), style_.utf8, 0), transition.actor->key.pid);
+  }
+  show(line);
+}
+
+// The end of a connection stands on the line of its last transition; an orphan handed to a FIN_WAIT2 bucket has none.
+void TextSink::body(const Closed& closed) {
+  if (closed.bucket != Bucket::fin_wait2 && types_.has(EventType::transition)) return;
+  Line line{
+      .time_ns = closed.time_ns,
+      .connection = &closed.connection,
+      .responsible = &closed.responsible,
+      .from = std::nullopt,
+      .to = closed.bucket == Bucket::fin_wait2   ? "orphan"
+            : closed.bucket == Bucket::time_wait ? name(State::time_wait)
+                                                 : name(State::close),
+      .ending = closed.ending,
+      .in_state_ns = closed.in_state_ns,
+      .more = {},
+  };
+  if (closed.bucket == Bucket::fin_wait2) line.from = State::fin_wait2;
+  if (style_.wide) {
+    line.more = fmt::format(FMT_COMPILE("first FIN {}, sent {}, received {}"), name(closed.first_fin),
+                            bytes_text(closed.bytes_sent), bytes_text(closed.bytes_received));
+    if (closed.closer) line.more += fmt::format(FMT_COMPILE(", by {}"), name(closed.closer->by));
+  }
+  show(line);
+}
+
+void TextSink::body(const Gap& gap) {
+  line_.clear();
+  fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} --- {} events lost ({}); what follows is complete again ---\n"),
+                 clock(gap.time_ns, style_.wide ? 6 : 0), gap.lost, name(gap.where));
+  put(true);
+}
+
+void TextSink::show(const Line& line) {
+  const auto& process = line.responsible->process;
+  const std::string pid = process ? fmt::format(FMT_COMPILE("{}"), process->identity.key.pid) : "-";
+  const std::string_view comm = process ? text(process->identity.comm) : "-";
+  header();
+  line_.clear();
+  if (style_.wide)
+    show_wide(line, pid, comm);
+  else
+    show_narrow(line, pid, comm);
+  line_.push_back('\n');
+  put();
+}
+
+void TextSink::show_narrow(const Line& line, std::string_view pid, std::string_view comm) {
+  const Tuple& tuple = line.connection->tuple;
+  std::string change;
+  if (line.from) change = fmt::format(FMT_COMPILE("{}{}"), short_name(*line.from), arrow());
+  change += line.to;
+  if (line.ending) change += fmt::format(FMT_COMPILE(" {}"), name(*line.ending));
+  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{};
+  fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:>6} {} {}{}{} {:>6}"), clock(line.time_ns, 0), pid,
+                 printable(comm, style_.utf8, 8), fmt::format(FMT_COMPILE(":{}"), tuple.local.port),
+                 padded(tail(endpoint_text(tuple.peer, tuple.family), 15, style_.utf8), 15, style_.utf8), colour,
+                 padded(change, 24, style_.utf8), colour.empty() ? "" : "\x1b[0m",
+                 line.in_state_ns ? duration_text(*line.in_state_ns) : "-");
+}
+
+void TextSink::show_wide(const Line& line, std::string_view pid, std::string_view comm) {
+  const Tuple& tuple = line.connection->tuple;
+  std::string change;
+  if (line.from) change = fmt::format(FMT_COMPILE("{}{}"), name(*line.from), arrow());
+  change += line.to;
+  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{};
+  fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:<8} {:<21} {:<21} {}{}{} {:>6} {:<14} {}{}"),
+                 clock(line.time_ns, 6), pid, printable(comm, style_.utf8, 15), name(line.responsible->attribution),
+                 endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), colour,
+                 padded(change, 23, style_.utf8), colour.empty() ? "" : "\x1b[0m",
+                 line.in_state_ns ? duration_text(*line.in_state_ns) : "-", line.ending ? name(*line.ending) : "", line.more,
+                 line.connection->mptcp ? " (MPTCP subflow)" : "");
+}
+
+void TextSink::header() {
+  const std::size_t every = style_.rows > 2 ? style_.rows - 1 : 0;
+  if (lines_ != 0 && (every == 0 || lines_ % every != 0)) return;
+  line_.clear();
+  const std::string change = fmt::format(FMT_COMPILE("FROM{}TO"), arrow());
+  if (style_.wide)
+    fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{:<15} {:>7} {:<15} {:<8} {:<21} {:<21} {} {:>6} {:<14} {}\n"),
+                   "TIME", "PID", "COMM", "KNOWN AS", "LOCAL", "PEER", padded(change, 23, style_.utf8), "IN", "END", "HOW");
+  else
+    fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{:<8} {:>7} {:<8} {:>6} {:<15} {} {:>6}\n"), "TIME", "PID",
+                   "COMM", "LOCAL", "PEER", padded(change + " END", 24, style_.utf8), "IN");
+  put();
+}
+
+void TextSink::put(bool owed) {
+  if (!owed && !writer_.accepts()) return;
+  ++lines_;
+  writer_.put({line_.data(), line_.size()});
+}
+
+std::string TextSink::clock(std::int64_t time_ns, int digits) const {
+  const std::int64_t local_ns = time_ns + style_.utc_offset_ns;
+  const std::int64_t of_day = local_ns / second_ns % 86'400;
+  const std::int64_t micros = local_ns % second_ns / 1000;
+  std::string clock = fmt::format(FMT_COMPILE("{:02}:{:02}:{:02}"), of_day / 3600, of_day / 60 % 60, of_day % 60);
+  if (digits == 6) clock += fmt::format(FMT_COMPILE(".{:06}"), micros);
+  return clock;
+}
+
+}  // namespace closewatch

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_SINK_TEXT_HPP
+#define CLOSEWATCH_SINK_TEXT_HPP
+
+#include "sink/escape.hpp"
+#include "sink/sink.hpp"
+#include "sink/writer.hpp"
+
+#include <cstddef>
+#include <string>
+
+namespace closewatch {
+
+/// One aligned line an event, of at most 80 columns unless wide.
+class TextSink final : public Sink {
+ public:
+  struct Style {
+    bool wide = false;
+    bool utf8 = true;
+    bool colour = false;
+    std::int64_t utc_offset_ns = 0;  ///< local time less UTC
+    std::size_t rows = 0;            ///< of the screen: the header comes again on each; 0: once
+  };
+
+  TextSink(Writer& writer, EventTypes types, const Style& style) : writer_(writer), types_(types), style_(style) {}
+  void take(const Fact& fact) override;
+  void resize(std::size_t rows) { style_.rows = rows; }
+
+ private:
+  /// What a line shows, whatever fact it comes from.
+  struct Line {
+    std::int64_t time_ns = 0;
+    const Connection* connection = nullptr;
+    const Responsible* responsible = nullptr;
+    std::optional<State> from;
+    std::string_view to;
+    std::optional<Ending> ending;
+    std::optional<std::uint64_t> in_state_ns;
+    std::string more;  ///< wide: what else there is to say
+  };
+
+  void show(const Line& line);
+  void show_narrow(const Line& line, std::string_view pid, std::string_view comm);
+  void show_wide(const Line& line, std::string_view pid, std::string_view comm);
+  void header();
+  void put(bool owed = false);
+  [[nodiscard]] std::string clock(std::int64_t time_ns, int digits) const;
+  [[nodiscard]] std::string_view arrow() const { return style_.utf8 ? "→" : ">"; }
+
+  void body(const Snapshot& row);
+  void body(const Transition& transition);
+  void body(const Closed& closed);
+  void body(const Gap& gap);
+  template <typename Other>
+  void body(const Other&) {}
+
+  Writer& writer_;
+  EventTypes types_;
+  Style style_;
+  Buffer line_;
+  std::size_t lines_ = 0;
+};
+
+/// At most six columns: 85us, 1.2ms, 12.3s, 10m, 3.4h, 12d.
+[[nodiscard]] std::string duration_text(std::uint64_t ns);
+
+}  // namespace closewatch
+
+#endif

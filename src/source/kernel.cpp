@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "kernel.hpp"
+
+#include <closewatch/abi/control.h>
+#include <closewatch/abi/record.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <closewatch_bpf.skel.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+/// seq_file hands out pages of 32 KiB (PAGE_SIZE << 3); with less an iterator visits the row at the border twice.
+constexpr std::size_t iterator_buffer = 64U << 10U;
+/// A walk is repeated for the rows that found no room, until all are through; this bounds a kernel that never says so.
+constexpr int passes_at_most = 4096;
+/// Wake-ups cost more than the programs themselves; this many in a full ring keep it from overflowing between them.
+constexpr std::uint64_t wakes_per_ring = 8;
+
+KernelSource::OnMessage& message_sink() {
+  static KernelSource::OnMessage sink;  // libbpf's print callback takes no context
+  return sink;
+}
+
+int print(libbpf_print_level level, const char* format, va_list arguments) noexcept {
+  if (level == LIBBPF_DEBUG || !message_sink()) return 0;
+  std::array<char, 1024> line{};
+  const int length = std::vsnprintf(line.data(), line.size(), format, arguments);
+  if (length <= 0) return 0;
+  std::string_view text{line.data(), std::min(static_cast<std::size_t>(length), line.size() - 1)};
+  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+  try {
+    message_sink()(std::string{text});
+  } catch (...) {
+    return 0;  // a message that cannot be shown is no reason to end libbpf's work
+  }
+  return 0;
+}
+
+struct Skeleton {
+  void operator()(closewatch_bpf* skeleton) const { closewatch_bpf__destroy(skeleton); }
+};
+struct Link {
+  void operator()(bpf_link* link) const { bpf_link__destroy(link); }
+};
+struct Ring {
+  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+};
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  [[nodiscard]] int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+/// One round of draining: libbpf's callback takes a pointer, and stops after the record for which it gets a negative
+/// number (libbpf 1.1's ring_buffer__consume() would drain without bound).
+struct Round {
+  const KernelSource::OnRecord* on_record = nullptr;
+  std::size_t most = 0;
+  std::size_t taken = 0;
+};
+constexpr int stop_round = -ECANCELED;
+
+int take(void* context, void* data, std::size_t size) noexcept {
+  Round& round = *static_cast<Round*>(context);
+  (*round.on_record)({static_cast<const std::byte*>(data), size});
+  return ++round.taken >= round.most ? stop_round : 0;
+}
+
+Error error_of(std::string operation, int result, std::string remedy = {}) {
+  return {std::move(operation), result < 0 ? -result : result, std::move(remedy)};
+}
+
+std::uint32_t ring_size(std::uint32_t bytes) {
+  const auto page = static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE));
+  return std::bit_ceil(std::max(bytes, page));
+}
+
+void configure(closewatch_bpf& skeleton, const KernelSettings& settings) {
+  cw_config& config = skeleton.rodata->config;
+  config.wake_bytes = ring_size(settings.ring_bytes) / wakes_per_ring;
+  config.tick_ns = settings.tick_ns;
+  config.cgroup_id = settings.cgroup_id;
+  config.netns = settings.netns;
+  config.all_states = settings.all_states ? 1 : 0;
+  config.ipv4 = settings.ipv4 ? 1 : 0;
+  config.ipv6 = settings.ipv6 ? 1 : 0;
+  config.local_ports = static_cast<std::uint32_t>(settings.local_ports.size());
+  config.remote_ports = static_cast<std::uint32_t>(settings.remote_ports.size());
+  config.pids = static_cast<std::uint32_t>(settings.pids.size());
+  config.comms = static_cast<std::uint32_t>(settings.comms.size());
+  config.children = settings.children ? 1 : 0;
+}
+
+std::expected<void, Error> put(bpf_map* map, const void* key, std::size_t size, const std::string& what) {
+  const std::uint8_t one = 1;
+  const int result = bpf_map__update_elem(map, key, size, &one, sizeof one, BPF_ANY);
+  if (result != 0) return std::unexpected(error_of("put the filter on " + what + " into the kernel", result));
+  return {};
+}
+
+std::expected<void, Error> fill_filters(closewatch_bpf& skeleton, const KernelSettings& settings) {
+  for (const auto& [side, ports] : {std::pair{CW_PORT_LOCAL, &settings.local_ports},
+                                    std::pair{CW_PORT_REMOTE, &settings.remote_ports}}) {
+    for (const std::uint16_t port : *ports) {
+      const cw_port_key key{static_cast<__u16>(side), port};
+      if (auto done = put(skeleton.maps.filter_ports, &key, sizeof key, "ports"); !done) return done;
+    }
+  }
+  for (const std::string& comm : settings.comms) {
+    cw_comm_key key{};
+    std::copy_n(comm.begin(), std::min(comm.size(), sizeof key.comm - 1), std::begin(key.comm));
+    if (auto done = put(skeleton.maps.filter_comms, &key, sizeof key, "command names"); !done) return done;
+  }
+  for (const ProcessTicks& process : settings.pids) {
+    const cw_pid_key key{process.start_ticks, process.pid, 0};
+    if (auto done = put(skeleton.maps.filter_pids, &key, sizeof key, "processes"); !done) return done;
+  }
+  return {};
+}
+
+/// A tp_btf program whose tracepoint the kernel does not have would fail the whole load: look first.
+bool has_tracepoint(const btf* kernel, const char* name) {
+  return btf__find_by_name_kind(kernel, (std::string{"btf_trace_"} + name).c_str(), BTF_KIND_TYPEDEF) > 0;
+}
+
+}  // namespace
+
+struct KernelSource::State {
+  std::unique_ptr<closewatch_bpf, Skeleton> skeleton;
+  std::unique_ptr<ring_buffer, Ring> events;
+  std::unique_ptr<ring_buffer, Ring> rows;
+  std::vector<std::unique_ptr<bpf_link, Link>> links;
+  std::unique_ptr<bpf_link, Link> tables_walk;
+  std::unique_ptr<bpf_link, Link> files_walk;
+  std::unique_ptr<bpf_link, Link> sockets_walk;
+  Round event_round;  // libbpf keeps pointers to these two: the State never moves
+  Round row_round;
+  std::vector<std::string> degraded;
+  std::vector<std::byte> buffer = std::vector<std::byte>(iterator_buffer);
+};
+
+KernelSource::KernelSource(std::unique_ptr<State> state) : state_(std::move(state)) {}
+KernelSource::KernelSource(KernelSource&&) noexcept = default;
+KernelSource& KernelSource::operator=(KernelSource&&) noexcept = default;
+KernelSource::~KernelSource() = default;
+
+std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& settings, OnMessage on_message) {
+  message_sink() = std::move(on_message);
+  libbpf_set_print(print);
+  auto state = std::make_unique<State>();
+  state->skeleton.reset(closewatch_bpf__open());
+  if (!state->skeleton) return std::unexpected(error_of("open the kernel programs", errno));
+  closewatch_bpf& skeleton = *state->skeleton;
+
+  btf* kernel = btf__load_vmlinux_btf();
+  if (kernel == nullptr)
+    return std::unexpected(error_of("read the kernel's BTF", errno,
+                                    "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 11 is)"));
+  for (const auto& [name, program] : {std::pair{"sock_recv_length", skeleton.progs.use_recv},
+                                      std::pair{"sock_send_length", skeleton.progs.use_send}}) {
+    if (has_tracepoint(kernel, name)) continue;
+    bpf_program__set_autoload(program, false);
+    state->degraded.emplace_back(std::string{"this kernel has no tracepoint "} + name +
+                                 " (Linux 6.3): accepted connections are named after their listener until they close");
+  }
+  btf__free(kernel);
+  bpf_program__set_autoload(skeleton.progs.process_fork, settings.children);
+
+  bpf_map__set_max_entries(skeleton.maps.events, ring_size(settings.ring_bytes));
+  configure(skeleton, settings);
+
+  if (const int result = closewatch_bpf__load(&skeleton); result != 0)
+    return std::unexpected(error_of("load the programs into the kernel", result));
+  if (auto filled = fill_filters(skeleton, settings); !filled) return std::unexpected(filled.error());
+  return KernelSource{std::move(state)};
+}
+
+std::expected<void, Error> KernelSource::attach() {
+  State& state = *state_;
+  closewatch_bpf& skeleton = *state.skeleton;
+  state.events.reset(ring_buffer__new(bpf_map__fd(skeleton.maps.events), take, &state.event_round, nullptr));
+  state.rows.reset(ring_buffer__new(bpf_map__fd(skeleton.maps.rows), take, &state.row_round, nullptr));
+  if (!state.events || !state.rows) return std::unexpected(error_of("map the ring buffer", errno));
+
+  // The second copy of the program goes on behind the first: it asks whether the first has been there.
+  for (bpf_program* program :
+       {skeleton.progs.transition, skeleton.progs.transition_nested, skeleton.progs.send_reset, skeleton.progs.use_recv,
+        skeleton.progs.use_send, skeleton.progs.process_exit, skeleton.progs.process_fork}) {
+    if (!bpf_program__autoload(program)) continue;
+    bpf_link* link = bpf_program__attach(program);
+    if (link == nullptr)
+      return std::unexpected(error_of(std::string{"attach the program "} + bpf_program__name(program), errno));
+    state.links.emplace_back(link);
+  }
+
+  bpf_iter_link_info info{};
+  info.map.map_fd = static_cast<__u32>(bpf_map__fd(skeleton.maps.sockets));
+  LIBBPF_OPTS(bpf_iter_attach_opts, of_map, .link_info = &info, .link_info_len = sizeof info);
+  state.tables_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_tcp, nullptr));
+  state.files_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_files, nullptr));
+  state.sockets_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_sockets, &of_map));
+  if (!state.tables_walk || !state.files_walk || !state.sockets_walk)
+    return std::unexpected(error_of("attach the iterators", errno));
+  return {};
+}
+
+int KernelSource::event_fd() const { return ring_buffer__epoll_fd(state_->events.get()); }
+
+std::size_t KernelSource::drain(std::size_t most, const OnRecord& on_record) {
+  state_->event_round = {&on_record, most, 0};
+  ring_buffer__consume(state_->events.get());
+  return state_->event_round.taken;
+}
+
+std::expected<void, Error> KernelSource::run_walk(const bpf_link* link, const OnRecord& on_record) {
+  const Descriptor iterator{bpf_iter_create(bpf_link__fd(link))};
+  if (iterator.get() < 0) return std::unexpected(error_of("start a walk over the sockets", errno));
+  std::vector<std::byte>& buffer = state_->buffer;
+  std::size_t kept = 0;  // the head of a row that a read cut off
+  for (;;) {
+    const ssize_t length = ::read(iterator.get(), buffer.data() + kept, buffer.size() - kept);
+    if (length < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (length < 0) return std::unexpected(error_of("walk the sockets", errno));
+    if (length == 0) break;
+    std::span<const std::byte> bytes{buffer.data(), kept + static_cast<std::size_t>(length)};
+    while (bytes.size() >= sizeof(cw_header)) {
+      cw_header header;
+      std::memcpy(&header, bytes.data(), sizeof header);
+      if (header.size < sizeof header || header.size > bytes.size()) break;
+      on_record(bytes.first(header.size));
+      bytes = bytes.subspan(header.size);
+    }
+    kept = bytes.size();
+    std::memmove(buffer.data(), bytes.data(), kept);
+    if (kept == buffer.size()) return std::unexpected(error_of("read a row of the sockets' walk", EPROTO));
+  }
+  return {};
+}
+
+std::expected<void, Error> KernelSource::walk_tables(const OnRecord& on_record) {
+  return run_walk(state_->tables_walk.get(), on_record);
+}
+
+std::expected<void, Error> KernelSource::walk_sockets(const OnRecord& on_record) {
+  closewatch_bpf& skeleton = *state_->skeleton;
+  ++skeleton.bss->walk;
+  if (auto walked = run_walk(state_->files_walk.get(), on_record); !walked) return walked;
+  for (int pass = 0; pass < passes_at_most; ++pass) {
+    const std::uint64_t refused = std::atomic_ref{skeleton.bss->counters.rows_refused}.load();
+    if (auto walked = run_walk(state_->sockets_walk.get(), on_record); !walked) return walked;
+    state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0};
+    ring_buffer__consume(state_->rows.get());
+    if (std::atomic_ref{skeleton.bss->counters.rows_refused}.load() == refused) return {};
+  }
+  return std::unexpected(error_of("walk all sockets", EOVERFLOW));
+}
+
+KernelLosses KernelSource::losses() const {
+  cw_counters& counters = state_->skeleton->bss->counters;
+  const auto read = [](__u64& counter) { return std::uint64_t{std::atomic_ref{counter}.load()}; };
+  return {
+      .ring = read(counters.lost_transitions),
+      .ring_others = read(counters.lost_others),
+      .storage = read(counters.storage_failed),
+      .missed = read(counters.missed),
+      .nested = read(counters.nested),
+      .processes = read(counters.process_failed),
+  };
+}
+
+const std::vector<std::string>& KernelSource::degraded() const { return state_->degraded; }
+
+}  // namespace closewatch

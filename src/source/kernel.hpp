@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_SOURCE_KERNEL_HPP
+#define CLOSEWATCH_SOURCE_KERNEL_HPP
+
+// The kernel as a source of records: loads the programs, drains the rings, walks the sockets. The only room that
+// knows libbpf and the skeleton.
+
+#include <closewatch/core/types.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+struct bpf_link;
+
+namespace closewatch {
+
+/// What the kernel programs are told before they are loaded. Empty lists and zeroes let everything through.
+struct KernelSettings {
+  std::uint32_t ring_bytes = 8U << 20U;  ///< rounded up to a power of two of whole pages
+  std::uint64_t tick_ns = 0;             ///< length of a jiffy
+  std::uint64_t cgroup_id = 0;
+  std::uint32_t netns = 0;
+  bool all_states = false;
+  bool ipv4 = true;
+  bool ipv6 = true;
+  bool children = false;  ///< add what the processes in `pids` fork from now on
+  std::vector<std::uint16_t> local_ports;
+  std::vector<std::uint16_t> remote_ports;
+  std::vector<ProcessTicks> pids;
+  std::vector<std::string> comms;
+};
+
+/// What the kernel side lost or could not do so far (struct cw_counters), and what the kernel itself skipped.
+struct KernelLosses {
+  std::uint64_t ring = 0;
+  std::uint64_t ring_others = 0;
+  std::uint64_t storage = 0;
+  std::uint64_t missed = 0;
+  std::uint64_t nested = 0;
+  std::uint64_t processes = 0;
+};
+
+class KernelSource {
+ public:
+  using OnRecord = std::function<void(std::span<const std::byte>)>;
+  using OnMessage = std::function<void(const std::string&)>;
+
+  /// Opens, configures and loads; nothing is attached yet. `on_message` gets libbpf's own warnings, for -v.
+  [[nodiscard]] static std::expected<KernelSource, Error> load(const KernelSettings& settings, OnMessage on_message);
+
+  KernelSource(KernelSource&&) noexcept;
+  KernelSource& operator=(KernelSource&&) noexcept;
+  ~KernelSource();
+
+  [[nodiscard]] std::expected<void, Error> attach();
+
+  /// Readable when enough waits in the ring to be worth a wake-up; what is less is there all the same.
+  [[nodiscard]] int event_fd() const;
+
+  /// Hands over at most `most` records. Returns how many; fewer than `most` means that the ring is empty.
+  std::size_t drain(std::size_t most, const OnRecord& on_record);
+
+  /// Walks the TCP tables of the network namespace that this thread is in: adopts its sockets, hands over its buckets.
+  [[nodiscard]] std::expected<void, Error> walk_tables(const OnRecord& on_record);
+
+  /// Walks descriptors and then sockets: settles who holds what, hands over a row for each listener and each socket
+  /// on the close path, in all namespaces.
+  [[nodiscard]] std::expected<void, Error> walk_sockets(const OnRecord& on_record);
+
+  [[nodiscard]] KernelLosses losses() const;
+
+  /// Hooks that this kernel does not have, and what is missing because of it.
+  [[nodiscard]] const std::vector<std::string>& degraded() const;
+
+ private:
+  struct State;
+  explicit KernelSource(std::unique_ptr<State> state);
+  std::expected<void, Error> run_walk(const bpf_link* link, const OnRecord& on_record);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace closewatch
+
+#endif
