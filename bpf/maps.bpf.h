@@ -44,6 +44,10 @@ struct socket_state {
   __u8 reset_sent;
   __u8 fins; /* CW_FLAG_LOCAL_FIN, CW_FLAG_PEER_FIN, shifted by FIN_SHIFT */
   __u8 call; /* enum cw_call, of the transition under way */
+  __u8 releasing; /* the call that gives the last reference up, if one does */
+  __u8 from; /* and its states */
+  __u8 to;
+  __u8 reserved[4];
 };
 
 #define FIN_SHIFT 9

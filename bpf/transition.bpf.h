@@ -7,6 +7,17 @@
 #include "process.bpf.h"
 #include "socket.bpf.h"
 
+/*
+ * What a transition is made of (its states, the call, the flags) is kept in the socket's storage while it is worked on,
+ * and read from there: what comes from memory is any number to the verifier, where it would otherwise follow every
+ * combination of values through all that comes after (a second of load time, and a limit that old kernels reach).
+ */
+static __always_inline int left(const struct socket_state *state) { return *(const volatile __u8 *)&state->from; }
+
+static __always_inline int entered(const struct socket_state *state) { return *(const volatile __u8 *)&state->to; }
+
+static __always_inline int called(const struct socket_state *state) { return *(const volatile __u8 *)&state->call; }
+
 /* Any change to what the close path is: out of it, or along it. Listeners and sockets never used have none. */
 static __always_inline int on_close_path(int from, int to) {
   switch (to) {
@@ -34,17 +45,16 @@ static __always_inline enum cw_call releasing_call(struct sock *sk, const struct
   return CW_CALL_NONE;
 }
 
-static __always_inline enum cw_call call_of_close(struct sock *sk, const struct task_struct *task,
-                                                  const struct socket_state *state, int from) {
+static __always_inline enum cw_call call_of_close(const struct socket_state *state, int error) {
   __u32 flags = state->flags;
-  enum cw_call releasing;
+  enum cw_call releasing = state->releasing;
+  int from = left(state);
 
-  if (sk->sk_err == ECONNABORTED)
+  if (error == ECONNABORTED)
     return CW_CALL_KILL;
   /* A reset or a timer, worked off in the backlog of a call that has nothing to do with it. */
-  if (sk->sk_err || from == TCP_CLOSE)
+  if (error || from == TCP_CLOSE)
     return CW_CALL_NONE;
-  releasing = releasing_call(sk, task);
   switch (from) {
   case TCP_FIN_WAIT2:
     if (flags & CW_FLAG_DONE)
@@ -52,7 +62,7 @@ static __always_inline enum cw_call call_of_close(struct sock *sk, const struct 
     if (flags & CW_FLAG_DEAD)
       /* close() of a socket that was in FIN_WAIT2 hands it over itself; after FIN_WAIT1 it was the backlog's ACK. */
       return state->previous == TCP_FIN_WAIT2 ? state->closer_by : CW_CALL_NONE;
-    return releasing ? releasing : CW_CALL_DISCONNECT;
+    break;
   case TCP_CLOSING:
   case TCP_LAST_ACK:
     /* An abort; everything else that ends here is the peer's ACK. */
@@ -60,36 +70,34 @@ static __always_inline enum cw_call call_of_close(struct sock *sk, const struct 
       return releasing;
     return CW_CALL_NONE;
   default:
-    return releasing ? releasing : CW_CALL_DISCONNECT;
+    break;
   }
+  return releasing ? releasing : CW_CALL_DISCONNECT;
 }
 
 /*
  * The call that made this transition. The current task is believed only where it owns the socket's lock (sk_lock.owned)
  * and is no kernel thread: in softirq it is whoever happened to run, on loopback often the peer.
  */
-static __always_inline enum cw_call call_of(struct sock *sk, const struct task_struct *task,
-                                            const struct socket_state *state, int from, int to) {
-  enum cw_call releasing;
-
+static __always_inline enum cw_call call_of(struct sock *sk, const struct task_struct *task, struct socket_state *state,
+                                            int error) {
   if (!sk->sk_lock.owned || (task->flags & PF_KTHREAD))
     return CW_CALL_NONE;
-  switch (to) {
+  *(volatile __u8 *)&state->releasing = (__u8)releasing_call(sk, task);
+  switch (entered(state)) {
   case TCP_CLOSE:
-    return call_of_close(sk, task, state, from);
+    return call_of_close(state, error);
   case TCP_SYN_SENT:
     return CW_CALL_CONNECT;
   case TCP_LISTEN:
-    return from == TCP_CLOSE ? CW_CALL_LISTEN : CW_CALL_NONE;
+    return left(state) == TCP_CLOSE ? CW_CALL_LISTEN : CW_CALL_NONE;
   case TCP_FIN_WAIT1:
   case TCP_LAST_ACK:
-    releasing = releasing_call(sk, task);
-    return releasing ? releasing : CW_CALL_SHUTDOWN;
+    return state->releasing ? state->releasing : CW_CALL_SHUTDOWN;
   case TCP_FIN_WAIT2:
-    if (from != TCP_FIN_WAIT2)
+    if (left(state) != TCP_FIN_WAIT2)
       return CW_CALL_NONE;
-    releasing = releasing_call(sk, task);
-    return releasing ? releasing : CW_CALL_CLOSE;
+    return state->releasing ? state->releasing : CW_CALL_CLOSE;
   default:
     return CW_CALL_NONE;
   }
@@ -119,13 +127,15 @@ static __always_inline void remember_process(struct socket_state *state, struct 
   announce(task, process);
 }
 
-static __always_inline void keep_time(struct socket_state *state, int from, __u64 now) {
+static __always_inline void keep_time(struct socket_state *state, __u64 now) {
   if (state->entered_ns && now > state->entered_ns)
-    state->states_ns[from & (CW_STATES - 1)] += now - state->entered_ns;
+    state->states_ns[left(state) & (CW_STATES - 1)] += now - state->entered_ns;
   state->entered_ns = now;
 }
 
-static __always_inline void keep_fins(struct socket_state *state, int to) {
+static __always_inline void keep_fins(struct socket_state *state) {
+  int to = entered(state);
+
   if (to == TCP_FIN_WAIT1 && !state->fins)
     state->fins = CW_FLAG_LOCAL_FIN >> FIN_SHIFT;
   else if (to == TCP_CLOSE_WAIT && !state->fins)
@@ -142,7 +152,7 @@ static __always_inline void keep_tuple(struct socket_state *state, struct sock *
     return;
   tuple_of(&sk->__sk_common, &state->tuple);
   state->tuple.role = role;
-  if (!state->tuple.local_port && tp)
+  if (!state->tuple.local_port)
     state->tuple.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 }
 
@@ -156,8 +166,6 @@ struct change {
   __u64 cookie;
   __u64 entered_ns; /* into the state that is left */
   __s32 error;
-  __u8 from;
-  __u8 to;
 };
 
 static __always_inline void fill(struct cw_transition *record, const struct socket_state *state,
@@ -170,13 +178,13 @@ static __always_inline void fill(struct cw_transition *record, const struct sock
   record->entered_ns = change->entered_ns;
   record->flags = state->flags;
   record->error = change->error;
-  record->from = change->from;
-  record->to = change->to;
+  record->from = state->from;
+  record->to = state->to;
   record->call = state->call;
   record->closer_by = state->closer_by;
   record->reserved[0] = record->reserved[1] = record->reserved[2] = 0;
   record->attribution = read_owner(state, &record->process);
-  if (state->call)
+  if (called(state))
     record->actor = change->current;
   else
     __builtin_memset(&record->actor, 0, sizeof(record->actor));
@@ -210,8 +218,8 @@ static __always_inline void emit_close(const struct socket_state *state, const s
   record->transition.header.size = sizeof(*record);
   record->opened_ns = state->opened_ns;
   __builtin_memcpy(record->states_ns, state->states_ns, sizeof(record->states_ns));
-  record->bytes_sent = tp ? tp->bytes_sent - tp->bytes_retrans : 0;
-  record->bytes_received = tp ? tp->bytes_received : 0;
+  record->bytes_sent = tp->bytes_sent - tp->bytes_retrans;
+  record->bytes_received = tp->bytes_received;
   record->unread = state->unread;
   record->reserved = 0;
   bpf_ringbuf_submit(record, wake_flag());
@@ -219,7 +227,7 @@ static __always_inline void emit_close(const struct socket_state *state, const s
 
 static __always_inline void keep_owner(struct socket_state *state, struct task_struct *task,
                                        const struct change *change) {
-  switch (state->call) {
+  switch (called(state)) {
   case CW_CALL_CONNECT:
     state->tuple.role = CW_ROLE_CONNECT;
     state->opener_tgid = change->current.tgid;
@@ -239,7 +247,7 @@ static __always_inline void keep_owner(struct socket_state *state, struct task_s
   default:
     break;
   }
-  if (state->call)
+  if (called(state))
     remember_process(state, task, &change->current);
 }
 
@@ -259,15 +267,47 @@ static __always_inline void become_new(struct socket_state *state, __u64 now) {
   __builtin_memset(&state->owner, 0, sizeof(state->owner));
 }
 
-static __always_inline void gather_tcp(struct socket_state *state, struct sock *sk, const struct tcp_sock *tp, int from,
-                                       int to) {
+static __always_inline void gather_tcp(struct socket_state *state, struct sock *sk, const struct tcp_sock *tp) {
+  int from = left(state);
+
   state->unread = tp->rcv_nxt - tp->copied_seq;
   if (is_mptcp(tp))
     raise_flag(&state->flags, CW_FLAG_MPTCP);
   if (tp->linger2 < 0)
     raise_flag(&state->flags, CW_FLAG_LINGER2_NEGATIVE);
-  if (to == TCP_CLOSE && (from == TCP_FIN_WAIT2 || from == TCP_CLOSING) && table_is_full(sk))
+  if (entered(state) == TCP_CLOSE && (from == TCP_FIN_WAIT2 || from == TCP_CLOSING) && table_is_full(sk))
     raise_flag(&state->flags, CW_FLAG_TABLE_FULL);
+}
+
+/* Has the first copy of the program seen to it? Each marks what it does, and the second takes the mark away. */
+static __always_inline int is_handled(struct socket_state *state, int to, int second) {
+  int handled = state->handled;
+
+  state->handled = !second;
+  return second && handled && state->state == to;
+}
+
+static __always_inline void begin(struct socket_state *state, int from, int to, __u64 now) {
+  *(volatile __u8 *)&state->from = (__u8)from;
+  *(volatile __u8 *)&state->to = (__u8)to;
+  if (from == TCP_LISTEN && to == TCP_SYN_RECV)
+    become_child(state, now);
+  else if (from == TCP_CLOSE && to != TCP_CLOSE)
+    become_new(state, now);
+  else if (state->state && state->state != from)
+    count(&counters.missed);
+}
+
+static __always_inline void emit(const struct socket_state *state, const struct change *change,
+                                 const struct tcp_sock *tp) {
+  int from = left(state), to = entered(state);
+  int shown = (config.all_states || on_close_path(from, to)) && matches(state);
+
+  /* What listens is always told of: the reader names never-accepted connections and old buckets by it. */
+  if (shown && to == TCP_CLOSE && from != TCP_LISTEN && from != TCP_CLOSE)
+    emit_close(state, change, tp);
+  else if (shown || to == TCP_LISTEN || (from == TCP_LISTEN && to == TCP_CLOSE))
+    emit_transition(state, change, shown);
 }
 
 /*
@@ -275,11 +315,10 @@ static __always_inline void gather_tcp(struct socket_state *state, struct sock *
  * that is already running on this CPU (a softirq came in between), told only by its recursion_misses.
  */
 static __always_inline int on_transition(struct sock *sk, int from, int to, int second) {
-  struct change change = {.from = (__u8)from, .to = (__u8)to};
+  struct change change = {};
   struct socket_state *state;
   struct task_struct *task;
   struct tcp_sock *tp;
-  int shown;
 
   if (sk->sk_protocol != IPPROTO_TCP)
     return 0;
@@ -289,55 +328,38 @@ static __always_inline int on_transition(struct sock *sk, int from, int to, int 
       count(&counters.storage_failed);
     return 0;
   }
-  if (second) {
-    int handled = state->handled;
-    state->handled = 0;
-    if (handled && state->state == to)
-      return 0;
+  if (is_handled(state, to, second))
+    return 0;
+  if (second)
     count(&counters.nested);
-  } else {
-    state->handled = 1;
-  }
-
-  change.now = bpf_ktime_get_boot_ns();
-  task = bpf_get_current_task_btf();
   tp = bpf_skc_to_tcp_sock(sk);
-  if (from == TCP_LISTEN && to == TCP_SYN_RECV)
-    become_child(state, change.now);
-  else if (from == TCP_CLOSE && to != TCP_CLOSE)
-    become_new(state, change.now);
-  else if (state->state && state->state != from)
-    count(&counters.missed);
+  if (!tp) /* not a full socket: no transition is made of one */
+    return 0;
+  change.now = bpf_ktime_get_boot_ns();
+  begin(state, from, to, change.now);
 
   /* Up to 6.12 the child still shows its listener's cookie here; nothing of this first step is kept under it. */
   change.cookie = bpf_get_socket_cookie(sk);
   change.error = sk->sk_err;
   change.entered_ns = state->entered_ns;
   keep_tuple(state, sk, tp);
-  keep_fins(state, to);
+  keep_fins(state);
   gather_flags(&state->flags, state, sk);
   if (second)
     raise_flag(&state->flags, CW_FLAG_NESTED);
-  if (tp)
-    gather_tcp(state, sk, tp, from, to);
-  state->call = (__u8)call_of(sk, task, state, from, to);
-  barrier();
-  if (state->call) {
+  gather_tcp(state, sk, tp);
+  task = bpf_get_current_task_btf();
+  *(volatile __u8 *)&state->call = (__u8)call_of(sk, task, state, change.error);
+  if (called(state)) {
     process_of(task, &change.current);
     keep_owner(state, task, &change);
     if (state->matched)
       raise_flag(&state->flags, CW_FLAG_MATCHED);
   }
-  keep_time(state, from, change.now);
-  state->previous = (__u8)from;
-  state->state = (__u8)to;
-
-  /* What listens is always told of: the reader names never-accepted connections and old buckets by it. */
-  shown = (config.all_states || on_close_path(from, to)) && matches(state);
-  if (shown && to == TCP_CLOSE && from != TCP_LISTEN && from != TCP_CLOSE)
-    emit_close(state, &change, tp);
-  else if (shown || (to == TCP_LISTEN) || (from == TCP_LISTEN && to == TCP_CLOSE))
-    emit_transition(state, &change, shown);
+  keep_time(state, change.now);
+  state->previous = state->from;
+  state->state = state->to;
+  emit(state, &change, tp);
   return 0;
 }
 

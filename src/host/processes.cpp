@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::size_t container_id_digits = 64;
 constexpr std::size_t container_name_digits = 12;
+/// A command line can be two megabytes; it stands on every line about its process.
+constexpr std::size_t command_line_limit = 4096;
 
 template <typename Number>
 std::optional<Number> number(std::string_view text) {
@@ -42,6 +44,7 @@ std::optional<std::string> command_line(const std::filesystem::path& path) {
   if (!text) return std::nullopt;
   while (!text->empty() && text->back() == '\0') text->pop_back();
   std::replace(text->begin(), text->end(), '\0', ' ');
+  if (text->size() > command_line_limit) text->resize(command_line_limit);
   return text;
 }
 

@@ -108,8 +108,11 @@ std::string printable(std::string_view text, bool utf8, std::size_t width) {
 }
 
 std::string address_text(const Address& address, Family family) {
+  // inet_ntop() goes through snprintf() for IPv4: a tenth of the time of a line, and this is the same text.
+  if (family == Family::ipv4)
+    return fmt::format(FMT_COMPILE("{}.{}.{}.{}"), address[0], address[1], address[2], address[3]);
   std::array<char, INET6_ADDRSTRLEN> text{};
-  inet_ntop(family == Family::ipv4 ? AF_INET : AF_INET6, address.data(), text.data(), text.size());
+  inet_ntop(AF_INET6, address.data(), text.data(), text.size());
   return text.data();
 }
 

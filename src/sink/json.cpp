@@ -4,7 +4,10 @@
 #include <fmt/chrono.h>
 #include <fmt/compile.h>
 
-#include <chrono>
+#include <array>
+#include <cstddef>
+#include <ctime>
+#include <functional>
 #include <iterator>
 #include <utility>
 
@@ -32,18 +35,6 @@ void append_or_null(Buffer& out, const std::optional<std::uint64_t>& value) {
     append(out, "null");
 }
 
-/// RFC 3339, UTC, nanoseconds.
-void append_time(Buffer& out, std::int64_t time_ns) {
-  constexpr std::int64_t second = 1'000'000'000;
-  const std::chrono::sys_seconds whole{std::chrono::seconds{time_ns / second}};
-  const std::chrono::sys_days day = std::chrono::floor<std::chrono::days>(whole);
-  const std::chrono::year_month_day date{day};
-  const std::chrono::hh_mm_ss clock{whole - day};
-  format(out, FMT_COMPILE("\"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z\""), static_cast<int>(date.year()),
-         static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), clock.hours().count(),
-         clock.minutes().count(), clock.seconds().count(), time_ns % second);
-}
-
 void append_end(Buffer& out, std::string_view name, const Endpoint& endpoint, Family family) {
   format(out, FMT_COMPILE("\"{}\":{{\"address\":\"{}\",\"port\":{}}}"), name, address_text(endpoint.address, family),
          endpoint.port);
@@ -68,26 +59,6 @@ void append_connection(Buffer& out, const Connection& connection) {
 void append_mention(Buffer& out, const Identity& identity) {
   format(out, FMT_COMPILE("{{\"pid\":{},\"start_ns\":{},\"comm\":"), identity.key.pid, identity.key.start_ns);
   append_json(out, text(identity.comm));
-}
-
-void append_responsible(Buffer& out, const Responsible& responsible) {
-  append(out, ",\"process\":");
-  if (responsible.process) {
-    const Process& process = *responsible.process;
-    append_mention(out, process.identity);
-    append(out, ",\"exe\":");
-    append_or_null(out, process.entry->details.exe);
-    append(out, ",\"cmdline\":");
-    append_or_null(out, process.entry->details.cmdline);
-    format(out, FMT_COMPILE(",\"uid\":{},\"cgroup\":"), process.identity.uid);
-    append_or_null(out, process.entry->details.cgroup);
-    append(out, ",\"container\":");
-    append_or_null(out, process.entry->details.container);
-    format(out, FMT_COMPILE(",\"exited\":{}}}"), process.entry->exited);
-  } else {
-    append(out, "null");
-  }
-  format(out, FMT_COMPILE(",\"attribution\":\"{}\""), name(responsible.attribution));
 }
 
 /// In the order in which the contract lists the states.
@@ -133,10 +104,57 @@ void JsonSink::take(const Fact& fact) {
   writer_.put({line_.data(), line_.size()});
 }
 
+// RFC 3339, UTC, nanoseconds.
+void JsonSink::append_time(std::int64_t time_ns) {
+  constexpr std::int64_t second_ns = 1'000'000'000;
+  if (time_ns / second_ns != second_ || date_.empty()) {
+    second_ = time_ns / second_ns;
+    date_ = fmt::format(FMT_COMPILE("{:%Y-%m-%dT%H:%M:%S}"), fmt::gmtime(static_cast<std::time_t>(second_)));
+  }
+  format(line_, FMT_COMPILE("\"{}.{:09}Z\""), date_, time_ns % second_ns);
+}
+
+const JsonSink::Written& JsonSink::written(const std::shared_ptr<const ProcessEntry>& entry) {
+  Written& slot = written_[std::hash<const void*>{}(entry.get()) / alignof(std::max_align_t) % written_.size()];
+  if (slot.entry == entry) return slot;
+  const ProcessDetails& details = entry->details;
+  Buffer text;
+  append(text, ",\"exe\":");
+  append_or_null(text, details.exe);
+  append(text, ",\"cmdline\":");
+  append_or_null(text, details.cmdline);
+  append(text, ",\"uid\":");
+  slot.before_uid.assign(text.data(), text.size());
+  text.clear();
+  append(text, ",\"cgroup\":");
+  append_or_null(text, details.cgroup);
+  append(text, ",\"container\":");
+  append_or_null(text, details.container);
+  slot.after_uid.assign(text.data(), text.size());
+  slot.entry = entry;
+  return slot;
+}
+
+void JsonSink::append_responsible(const Responsible& responsible) {
+  append(line_, ",\"process\":");
+  if (responsible.process) {
+    const Process& process = *responsible.process;
+    const Written& constant = written(process.entry);
+    append_mention(line_, process.identity);
+    append(line_, constant.before_uid);
+    format(line_, FMT_COMPILE("{}"), process.identity.uid);
+    append(line_, constant.after_uid);
+    append(line_, process.entry->exited ? ",\"exited\":true}" : ",\"exited\":false}");
+  } else {
+    append(line_, "null");
+  }
+  format(line_, FMT_COMPILE(",\"attribution\":\"{}\""), name(responsible.attribution));
+}
+
 void JsonSink::begin(EventType type, std::int64_t time_ns) {
   format(line_, FMT_COMPILE("{{\"schema\":\"closewatch/1\",\"type\":\"{}\",\"seq\":{},\"run\":\"{}\",\"time\":"),
          name(type), seq_++, run_);
-  append_time(line_, time_ns);
+  append_time(time_ns);
 }
 
 void JsonSink::body(const Hello& hello) {
@@ -161,7 +179,7 @@ void JsonSink::body(const Snapshot& row) {
   append_connection(line_, row.connection);
   format(line_, FMT_COMPILE(",\"state\":\"{}\",\"age_ns\":"), name(row.state));
   append_or_null(line_, row.age_ns);
-  append_responsible(line_, row.responsible);
+  append_responsible(row.responsible);
 }
 
 void JsonSink::body(const SnapshotEnd&) {}
@@ -171,7 +189,7 @@ void JsonSink::body(const Transition& transition) {
   format(line_, FMT_COMPILE(",\"from\":\"{}\",\"to\":\"{}\",\"in_state_ns\":"), name(transition.from),
          name(transition.to));
   append_or_null(line_, transition.in_state_ns);
-  append_responsible(line_, transition.responsible);
+  append_responsible(transition.responsible);
   append(line_, ",\"actor\":");
   if (transition.actor) {
     append_mention(line_, *transition.actor);
@@ -184,7 +202,7 @@ void JsonSink::body(const Transition& transition) {
 
 void JsonSink::body(const Closed& closed) {
   append_connection(line_, closed.connection);
-  append_responsible(line_, closed.responsible);
+  append_responsible(closed.responsible);
   append(line_, ",\"closer\":");
   if (closed.closer) {
     append_mention(line_, closed.closer->process);

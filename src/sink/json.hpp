@@ -6,6 +6,8 @@
 #include "sink/sink.hpp"
 #include "sink/writer.hpp"
 
+#include <array>
+#include <memory>
 #include <string>
 
 namespace closewatch {
@@ -17,6 +19,16 @@ class JsonSink final : public Sink {
   void take(const Fact& fact) override;
 
  private:
+  /// What does not change about a process, written once. Held by the entry itself, so that its address is not reused.
+  struct Written {
+    std::shared_ptr<const ProcessEntry> entry;
+    std::string before_uid;
+    std::string after_uid;
+  };
+
+  void append_time(std::int64_t time_ns);
+  void append_responsible(const Responsible& responsible);
+  const Written& written(const std::shared_ptr<const ProcessEntry>& entry);
   void begin(EventType type, std::int64_t time_ns);
   void body(const Hello& hello);
   void body(const Snapshot& row);
@@ -34,6 +46,9 @@ class JsonSink final : public Sink {
   Buffer line_;
   std::string run_;
   std::uint64_t seq_ = 0;
+  std::int64_t second_ = -1;  ///< the one that `date_` is of
+  std::string date_;
+  std::array<Written, 256> written_;
 };
 
 }  // namespace closewatch
