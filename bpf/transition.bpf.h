@@ -303,6 +303,9 @@ static __always_inline void emit(const struct socket_state *state, const struct 
   int from = left(state), to = entered(state);
   int shown = (config.all_states || on_close_path(from, to)) && matches(state);
 
+  /* Up to 6.12 a child's first step shows its listener's cookie and no peer: nothing that could be told under its name. */
+  if (from == TCP_LISTEN && to == TCP_SYN_RECV && !state->tuple.peer_port)
+    return;
   /* What listens is always told of: the reader names never-accepted connections and old buckets by it. */
   if (shown && to == TCP_CLOSE && from != TCP_LISTEN && from != TCP_CLOSE)
     emit_close(state, change, tp);
@@ -338,7 +341,6 @@ static __always_inline int on_transition(struct sock *sk, int from, int to, int 
   change.now = bpf_ktime_get_boot_ns();
   begin(state, from, to, change.now);
 
-  /* Up to 6.12 the child still shows its listener's cookie here; nothing of this first step is kept under it. */
   change.cookie = bpf_get_socket_cookie(sk);
   change.error = sk->sk_err;
   change.entered_ns = state->entered_ns;

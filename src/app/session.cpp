@@ -43,7 +43,10 @@ class Signals {
  public:
   Signals() {
     sigemptyset(&set_);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) sigaddset(&set_, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) sigaddset(&set_, signal);
+    // nohup(1) has it ignored; blocked it would come all the same.
+    struct sigaction hangup {};
+    if (sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaddset(&set_, SIGHUP);
     sigprocmask(SIG_BLOCK, &set_, &before_);
     fd_ = signalfd(-1, &set_, SFD_NONBLOCK | SFD_CLOEXEC);
   }
@@ -123,8 +126,7 @@ std::expected<void, Error> Session::loop() {
 }
 
 std::expected<void, Error> Session::stop() {
-  while (drain()) {
-  }
+  drain_all();
   check_losses();
   if (const std::uint64_t lines = writer_.resume(); lines > 0) step(OutputLost{now_ns(), lines});
   const OwnUsage used = own_usage(settings_.root);
@@ -145,8 +147,7 @@ std::expected<void, Error> Session::walk(bool tables) {
   const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
   if (auto walked = source_.walk_sockets(record); !walked) return walked;
   // What happened while it was walked is in the ring, and newer than the rows.
-  while (drain()) {
-  }
+  drain_all();
   step(WalkDone{now_ns()});
   return {};
 }
@@ -226,6 +227,13 @@ bool Session::drain() {
   // The ring was empty: all that happened before has been seen.
   tick(before_ns);
   return false;
+}
+
+void Session::drain_all() {
+  constexpr std::size_t smallest_record = 32;  // with the ring's own header
+  const std::size_t rounds = settings_.ring_bytes / smallest_record / round_size + 1;
+  for (std::size_t round = 0; round < rounds && drain(); ++round) {
+  }
 }
 
 void Session::tick(std::uint64_t time_ns) {

@@ -29,6 +29,7 @@ class Session {
     std::uint32_t netns = 0;           ///< the only network namespace of interest; 0: all
     bool looks_up_pids = true;         ///< false outside the initial pid namespace
     bool quiet = false;
+    std::uint32_t ring_bytes = 0;
     std::optional<std::chrono::milliseconds> duration;
   };
 
@@ -52,6 +53,8 @@ class Session {
   void step(const Event& event);
   void answer(const ProcessWanted& wanted);
   bool drain();
+  /// Until nothing is left in the ring of what was there at the call; what comes meanwhile may stay.
+  void drain_all();
   void check_losses();
   void check_output();
   void tick(std::uint64_t time_ns);

@@ -86,6 +86,9 @@ std::expected<KernelSettings, Error> kernel_settings(const Options& options, boo
   for (const std::uint32_t pid : options.pids) {
     const auto process = process_now(root, pid);
     if (!process) return std::unexpected(Error{"find process " + std::to_string(pid), 0, "there is none by this pid"});
+    if (const auto leader = thread_group(root, pid); leader && *leader != pid)
+      return std::unexpected(Error{"watch thread " + std::to_string(pid) + " alone", 0,
+                                   "name its process, " + std::to_string(*leader)});
     settings.pids.push_back(*process);
   }
   if (options.children) settings.pids = with_descendants(root, settings.pids);
@@ -196,6 +199,7 @@ Exit run_trace(const Options& options) {
                    .netns = settings->netns,
                    .looks_up_pids = host_pids,
                    .quiet = options.quiet,
+                   .ring_bytes = options.ring_bytes,
                    .duration = options.duration}};
   session.on_resize([&] { text.resize(screen_rows(output->fd())); });
 

@@ -21,10 +21,6 @@ constexpr std::int64_t time_wait_ns = 60'000'000'000;
 
 bool is_over(const TransitionSeen& seen) { return seen.to == State::close && seen.totals.has_value(); }
 
-Connection connection_of(const TransitionSeen& seen) {
-  return {{seen.tuple.netns, seen.cookie}, seen.tuple, seen.evidence.mptcp};
-}
-
 std::optional<std::uint64_t> since(std::uint64_t now_ns, std::uint64_t then_ns) {
   if (then_ns == 0 || then_ns > now_ns) return std::nullopt;
   return now_ns - then_ns;
@@ -255,7 +251,7 @@ void Engine::conclude(const TransitionSeen& seen, bool reset_after, std::vector<
 
   Transition transition{
       .time_ns = realtime(seen.time_ns),
-      .connection = connection_of(seen),
+      .connection = connection({seen.tuple.netns, seen.cookie}, seen.tuple, seen.evidence.mptcp),
       .from = seen.from,
       .to = seen.to,
       .in_state_ns = since(seen.time_ns, seen.entered_ns),
@@ -309,17 +305,15 @@ void Engine::snapshot(std::vector<Fact>& facts) {
   for (const auto& [cookie, known] : connections_) {
     Snapshot row{
         .time_ns = time_ns,
-        .connection = {{known.tuple.netns, cookie}, known.tuple, known.mptcp},
+        .connection = connection({known.tuple.netns, cookie}, known.tuple, known.mptcp),
         .state = known.state,
         .age_ns = since(now_ns_, known.entered_ns),
         .responsible = {},
     };
-    const Listener* listener = listeners_.by_local_end(known.tuple);
-    if (row.connection.tuple.role == Role::unknown && listener != nullptr) row.connection.tuple.role = Role::accept;
     row.responsible = responsible(known.attribution, known.process, facts);
     // Not accepted yet: nobody holds it but its listener.
     if (!row.responsible.process && known.no_socket && known.state == State::close_wait)
-      row.responsible = by_listener(listener, facts);
+      row.responsible = by_listener(listeners_.by_local_end(known.tuple), facts);
     facts.emplace_back(std::move(row));
   }
   for (const BucketRow& bucket : buckets_) {
@@ -327,12 +321,11 @@ void Engine::snapshot(std::vector<Fact>& facts) {
     if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
     Snapshot row{
         .time_ns = time_ns,
-        .connection = {{bucket.tuple.netns, bucket.cookie}, bucket.tuple, false},
+        .connection = connection({bucket.tuple.netns, bucket.cookie}, bucket.tuple, false),
         .state = bucket.substate,
         .age_ns = std::nullopt,
         .responsible = by_listener(listener, facts),
     };
-    if (listener != nullptr) row.connection.tuple.role = Role::accept;
     // The timer was set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
     if (bucket.substate == State::time_wait && bucket.expires_in_ns <= time_wait_ns)
       row.age_ns = static_cast<std::uint64_t>(time_wait_ns - bucket.expires_in_ns);
@@ -362,6 +355,13 @@ void Engine::want_walk(bool tables, std::vector<Fact>& facts) {
   if (tables) snapshot_wanted_ = true;
   walk_asked_ns_ = now_ns_;
   facts.emplace_back(WalkWanted{tables});
+}
+
+Connection Engine::connection(ConnectionId id, const Tuple& tuple, bool mptcp) const {
+  Connection connection{id, tuple, mptcp};
+  // From before the start: on the port of a listener it came in there; of the others nothing is certain.
+  if (tuple.role == Role::unknown && tuple.peer.port != 0 && listeners_.by_local_end(tuple) != nullptr) connection.tuple.role = Role::accept;
+  return connection;
 }
 
 Responsible Engine::responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts) {

@@ -118,6 +118,15 @@ std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::
   return ProcessTicks{pid, stat->start_ticks};
 }
 
+std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id) {
+  const auto status = read_file(folder(root, id) / "status");
+  constexpr std::string_view key = "\nTgid:\t";
+  const std::size_t at = status ? status->find(key) : std::string::npos;
+  if (at == std::string::npos) return std::nullopt;
+  const std::string_view rest = std::string_view{*status}.substr(at + key.size());
+  return number<std::uint32_t>(rest.substr(0, rest.find('\n')));
+}
+
 std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process) {
   const std::filesystem::path at = folder(root, process.pid);
   ProcessDetails details;

@@ -81,6 +81,7 @@ class Engine {
   void want_walk(bool tables, std::vector<Fact>& facts);
 
   [[nodiscard]] bool owner_is_gone(const TransitionSeen& seen) const;
+  [[nodiscard]] Connection connection(ConnectionId id, const Tuple& tuple, bool mptcp) const;
   [[nodiscard]] Responsible responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts);
   [[nodiscard]] Responsible by_listener(const Listener* listener, std::vector<Fact>& facts);
   [[nodiscard]] std::shared_ptr<const ProcessEntry> entry_of(const Identity& identity, std::vector<Fact>& facts);
