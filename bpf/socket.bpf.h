@@ -104,7 +104,8 @@ static __always_inline void gather_flags(volatile __u32 *flags, const struct soc
 
 /*
  * A reader's first recv() names the owner while a softirq on another CPU may be reporting it. Neither waits: the writer
- * makes the version odd meanwhile, and a reader that meets it so, or sees it change, says "unknown" and not half of each.
+ * makes the version odd meanwhile, and a reader that meets it so, or sees it change, says "unknown" and not half of
+ * each.
  */
 static __always_inline void set_owner(struct socket_state *state, const struct cw_process *process,
                                       enum cw_attribution attribution) {

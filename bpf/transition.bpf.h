@@ -303,7 +303,8 @@ static __always_inline void emit(const struct socket_state *state, const struct 
   int from = left(state), to = entered(state);
   int shown = (config.all_states || on_close_path(from, to)) && matches(state);
 
-  /* Up to 6.12 a child's first step shows its listener's cookie and no peer: nothing that could be told under its name. */
+  /* Up to 6.12 a child's first step shows its listener's cookie and no peer: nothing that could be told under its name.
+   */
   if (from == TCP_LISTEN && to == TCP_SYN_RECV && !state->tuple.peer_port)
     return;
   /* What listens is always told of: the reader names never-accepted connections and old buckets by it. */

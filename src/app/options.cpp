@@ -61,7 +61,8 @@ std::vector<Number> numbers(std::string_view option, const std::vector<std::stri
       values.push_back(*value);
     }
   }
-  if (values.size() > most_values) throw CLI::ValidationError(fmt::format("{}: more than {} values", option, most_values));
+  if (values.size() > most_values)
+    throw CLI::ValidationError(fmt::format("{}: more than {} values", option, most_values));
   return values;
 }
 
@@ -236,8 +237,8 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& ar
 
   // Without a command it traces: what does not begin with one is the command's own.
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
-  const bool asks = !arguments.empty() && (arguments.front() == "-h" || arguments.front() == "--help" ||
-                                           arguments.front() == "--version");
+  const bool asks = !arguments.empty() &&
+                    (arguments.front() == "-h" || arguments.front() == "--help" || arguments.front() == "--version");
   if (arguments.empty() || (arguments.front().starts_with('-') && !asks)) reversed.emplace_back("trace");
 
   const std::string hint = "; see closewatch trace --help";

@@ -87,8 +87,8 @@ std::expected<KernelSettings, Error> kernel_settings(const Options& options, boo
     const auto process = process_now(root, pid);
     if (!process) return std::unexpected(Error{"find process " + std::to_string(pid), 0, "there is none by this pid"});
     if (const auto leader = thread_group(root, pid); leader && *leader != pid)
-      return std::unexpected(Error{"watch thread " + std::to_string(pid) + " alone", 0,
-                                   "name its process, " + std::to_string(*leader)});
+      return std::unexpected(
+          Error{"watch thread " + std::to_string(pid) + " alone", 0, "name its process, " + std::to_string(*leader)});
     settings.pids.push_back(*process);
   }
   if (options.children) settings.pids = with_descendants(root, settings.pids);
@@ -101,8 +101,7 @@ class Output {
     if (path.empty()) return Output{STDOUT_FILENO, false};
     // Emptied only once there is something to write: a run that never starts leaves the file as it was.
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
-    if (fd < 0)
-      return std::unexpected(Error{"write to " + path, errno, "choose a file that can be written, with -o"});
+    if (fd < 0) return std::unexpected(Error{"write to " + path, errno, "choose a file that can be written, with -o"});
     return Output{fd, true};
   }
   Output(Output&& other) noexcept : fd_(std::exchange(other.fd_, -1)), owned_(other.owned_) {}
@@ -181,20 +180,23 @@ Exit run_trace(const Options& options) {
 
   auto source = KernelSource::load(*settings, [](const std::string& text) { spdlog::debug("{}", text); });
   if (!source) return refuse(Exit::failed, message_of(explained(source.error())));
-  if (auto attached = source->attach(); !attached)
-    return refuse(Exit::failed, message_of(explained(attached.error())));
+  if (auto attached = source->attach(); !attached) return refuse(Exit::failed, message_of(explained(attached.error())));
   for (const std::string& limit : machine.limits) spdlog::warn("{}", limit);
   for (const std::string& limit : source->degraded()) spdlog::warn("{}", limit);
   if (!host_pids)
-    spdlog::warn("not in the initial pid namespace: pids are the host's, and what /proc tells of them (exe, cmdline, "
-                 "cgroup) is not looked up; run it on the host, or with hostPID");
+    spdlog::warn(
+        "not in the initial pid namespace: pids are the host's, and what /proc tells of them (exe, cmdline, "
+        "cgroup) is not looked up; run it on the host, or with hostPID");
 
   output->begin();
   Writer writer{output->fd(), options.output.empty() ? "standard output" : options.output};
   JsonSink json{writer, options.events};
   TextSink text{writer, options.events, text_style(options, output->fd())};
   Engine engine{{.filters_processes = !settings->pids.empty() || !settings->comms.empty() || settings->cgroup_id != 0}};
-  Session session{*source, engine, options.json ? static_cast<Sink&>(json) : text, writer,
+  Session session{*source,
+                  engine,
+                  options.json ? static_cast<Sink&>(json) : text,
+                  writer,
                   {.root = root,
                    .netns = settings->netns,
                    .looks_up_pids = host_pids,

@@ -113,9 +113,8 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   now_ns_ = std::max(now_ns_, done.time_ns);
   // What no walk meets any more has ended unseen.
   const std::uint64_t began_ns = walk_began_ns_ != 0 ? walk_began_ns_ : done.time_ns;
-  std::erase_if(connections_, [&](const auto& entry) {
-    return entry.second.walk != walk_ && entry.second.changed_ns < began_ns;
-  });
+  std::erase_if(connections_,
+                [&](const auto& entry) { return entry.second.walk != walk_ && entry.second.changed_ns < began_ns; });
   answer_owners();
   ++walk_;
   walk_began_ns_ = 0;
@@ -360,7 +359,8 @@ void Engine::want_walk(bool tables, std::vector<Fact>& facts) {
 Connection Engine::connection(ConnectionId id, const Tuple& tuple, bool mptcp) const {
   Connection connection{id, tuple, mptcp};
   // From before the start: on the port of a listener it came in there; of the others nothing is certain.
-  if (tuple.role == Role::unknown && tuple.peer.port != 0 && listeners_.by_local_end(tuple) != nullptr) connection.tuple.role = Role::accept;
+  if (tuple.role == Role::unknown && tuple.peer.port != 0 && listeners_.by_local_end(tuple) != nullptr)
+    connection.tuple.role = Role::accept;
   return connection;
 }
 

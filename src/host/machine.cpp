@@ -54,8 +54,7 @@ OwnUsage own_usage(const std::filesystem::path& root) {
   if (const auto statm = read_file(root / "proc/self/statm")) {
     const std::size_t at = statm->find(' ');
     std::uint64_t pages = 0;
-    if (at != std::string::npos)
-      std::from_chars(statm->data() + at + 1, statm->data() + statm->size(), pages);
+    if (at != std::string::npos) std::from_chars(statm->data() + at + 1, statm->data() + statm->size(), pages);
     usage.rss_bytes = pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   }
   return usage;

@@ -119,8 +119,8 @@ std::expected<std::uint32_t, Error> namespace_inode(const std::string& path) {
   struct stat status{};
   struct statfs filesystem{};
   if (stat(path.c_str(), &status) != 0 || statfs(path.c_str(), &filesystem) != 0)
-    return std::unexpected(Error{"look up the network namespace " + path, errno,
-                                 "name its inode, /proc/PID/ns/net or /run/netns/NAME"});
+    return std::unexpected(
+        Error{"look up the network namespace " + path, errno, "name its inode, /proc/PID/ns/net or /run/netns/NAME"});
   if (filesystem.f_type != NSFS_MAGIC)
     return std::unexpected(Error{path + " is no namespace", 0, "name its inode, /proc/PID/ns/net or /run/netns/NAME"});
   return static_cast<std::uint32_t>(status.st_ino);
@@ -133,8 +133,8 @@ std::expected<void, Error> inside(const NetworkNamespace& where,
   const Descriptor home{own_namespace};
   const Descriptor there{where.path.c_str()};
   if (home.get() < 0 || there.get() < 0 || setns(there.get(), CLONE_NEWNET) != 0)
-    return std::unexpected(Error{"enter the network namespace " + where.path.string(), errno,
-                                 "run it as root (CAP_SYS_ADMIN)"});
+    return std::unexpected(
+        Error{"enter the network namespace " + where.path.string(), errno, "run it as root (CAP_SYS_ADMIN)"});
   auto result = body();
   if (setns(home.get(), CLONE_NEWNET) != 0) std::abort();
   return result;

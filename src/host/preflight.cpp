@@ -68,15 +68,17 @@ void check_capabilities(const std::filesystem::path& root, Preflight& found) {
                              ". Run it as root: sudo closewatch …, or give it the capabilities: setcap "
                              "cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace+ep closewatch");
   for (const Capability& capability : wanted)
-    if (!has(capability)) found.limits.push_back("without " + std::string{capability.name} + " " + std::string{capability.what_for});
+    if (!has(capability))
+      found.limits.push_back("without " + std::string{capability.name} + " " + std::string{capability.what_for});
 }
 
 }  // namespace
 
 std::optional<KernelVersion> parse_kernel_version(std::string_view release) {
   KernelVersion version;
-  const char* end = release.data() + release.size();
-  auto [dot, error] = std::from_chars(release.data(), end, version.major);
+  const char* begin = release.data();
+  const char* end = begin + release.size();
+  auto [dot, error] = std::from_chars(begin, end, version.major);
   if (error != std::errc{} || dot == end || *dot != '.') return std::nullopt;
   if (std::from_chars(dot + 1, end, version.minor).ec != std::errc{}) return std::nullopt;
   return version;

@@ -28,7 +28,8 @@ struct ProcessStat {
 /// Empty where there is no such process.
 [[nodiscard]] std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid);
 
-/// The process that this pid, or thread id, belongs to. /proc has a folder by the id of each thread, though none is listed.
+/// The process that this pid, or thread id, belongs to. /proc has a folder by the id of each thread, though none is
+/// listed.
 [[nodiscard]] std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id);
 
 /// What /proc says of this very process. Empty where it has ended, also where its pid has been given to another.

@@ -62,13 +62,13 @@ void append_mention(Buffer& out, const Identity& identity) {
 }
 
 /// In the order in which the contract lists the states.
-constexpr std::array listed{State::close,     State::listen,    State::syn_sent, State::syn_recv,
-                            State::established, State::fin_wait1, State::fin_wait2, State::closing,
-                            State::time_wait, State::close_wait, State::last_ack};
+constexpr std::array listed{State::close,       State::listen,     State::syn_sent,  State::syn_recv,
+                            State::established, State::fin_wait1,  State::fin_wait2, State::closing,
+                            State::time_wait,   State::close_wait, State::last_ack};
 
 void append_states(Buffer& out, const std::array<std::uint64_t, state_slots>& states_ns) {
   append(out, ",\"states_ns\":{");
-  std::string_view comma;
+  std::string_view comma = "";
   for (const State state : listed) {
     const std::uint64_t spent = states_ns[std::to_underlying(state)];
     if (spent == 0) continue;
@@ -79,8 +79,8 @@ void append_states(Buffer& out, const std::array<std::uint64_t, state_slots>& st
 }
 
 void append_totals(Buffer& out, const TotalsSoFar& totals) {
-  format(out, FMT_COMPILE(",\"events\":{},\"lost\":{},\"connections\":{},\"cpu_ms\":{},\"rss_bytes\":{}"), totals.events,
-         totals.lost, totals.connections, totals.cpu_ms, totals.rss_bytes);
+  format(out, FMT_COMPILE(",\"events\":{},\"lost\":{},\"connections\":{},\"cpu_ms\":{},\"rss_bytes\":{}"),
+         totals.events, totals.lost, totals.connections, totals.cpu_ms, totals.rss_bytes);
 }
 
 }  // namespace
@@ -158,13 +158,14 @@ void JsonSink::begin(EventType type, std::int64_t time_ns) {
 }
 
 void JsonSink::body(const Hello& hello) {
-  for (const auto& [key, value] : {std::pair{",\"version\":", &hello.version}, std::pair{",\"host\":", &hello.host},
-                                   std::pair{",\"kernel\":", &hello.kernel}, std::pair{",\"boot_id\":", &hello.boot_id}}) {
+  for (const auto& [key, value] :
+       {std::pair{",\"version\":", &hello.version}, std::pair{",\"host\":", &hello.host},
+        std::pair{",\"kernel\":", &hello.kernel}, std::pair{",\"boot_id\":", &hello.boot_id}}) {
     append(line_, key);
     append_json(line_, *value);
   }
   append(line_, ",\"options\":{");
-  std::string_view comma;
+  std::string_view comma = "";
   for (const auto& [key, value] : hello.options) {
     append(line_, comma);
     append_json(line_, key);

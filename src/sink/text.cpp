@@ -121,8 +121,8 @@ void TextSink::body(const Transition& transition) {
   if (style_.wide) {
     line.more = name(transition.cause);
     if (transition.actor)
-      line.more += fmt::format(FMT_COMPILE(" by {}/{}"),
-                               printable(text(transition.actor->comm), style_.utf8, 0), transition.actor->key.pid);
+      line.more += fmt::format(FMT_COMPILE(" by {}/{}"), printable(text(transition.actor->comm), style_.utf8, 0),
+                               transition.actor->key.pid);
   }
   show(line);
 }
@@ -153,7 +153,8 @@ void TextSink::body(const Closed& closed) {
 
 void TextSink::body(const Gap& gap) {
   line_.clear();
-  fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} --- {} events lost ({}); what follows is complete again ---\n"),
+  fmt::format_to(std::back_inserter(line_),
+                 FMT_COMPILE("{} --- {} events lost ({}); what follows is complete again ---\n"),
                  clock(gap.time_ns, style_.wide ? 6 : 0), gap.lost, name(gap.where));
   put(true);
 }
@@ -179,8 +180,8 @@ void TextSink::show_narrow(const Line& line, std::string_view pid, std::string_v
   change += line.to;
   if (line.ending) change += fmt::format(FMT_COMPILE(" {}"), name(*line.ending));
   const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{};
-  fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:>6} {} {}{}{} {:>6}"), clock(line.time_ns, 0), pid,
-                 printable(comm, style_.utf8, 8), fmt::format(FMT_COMPILE(":{}"), tuple.local.port),
+  fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:>6} {} {}{}{} {:>6}"), clock(line.time_ns, 0),
+                 pid, printable(comm, style_.utf8, 8), fmt::format(FMT_COMPILE(":{}"), tuple.local.port),
                  padded(tail(endpoint_text(tuple.peer, tuple.family), 15, style_.utf8), 15, style_.utf8), colour,
                  padded(change, 24, style_.utf8), colour.empty() ? "" : "\x1b[0m",
                  line.in_state_ns ? duration_text(*line.in_state_ns) : "-");
@@ -196,8 +197,8 @@ void TextSink::show_wide(const Line& line, std::string_view pid, std::string_vie
                  clock(line.time_ns, 6), pid, printable(comm, style_.utf8, 15), name(line.responsible->attribution),
                  endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), colour,
                  padded(change, 23, style_.utf8), colour.empty() ? "" : "\x1b[0m",
-                 line.in_state_ns ? duration_text(*line.in_state_ns) : "-", line.ending ? name(*line.ending) : "", line.more,
-                 line.connection->mptcp ? " (MPTCP subflow)" : "");
+                 line.in_state_ns ? duration_text(*line.in_state_ns) : "-", line.ending ? name(*line.ending) : "",
+                 line.more, line.connection->mptcp ? " (MPTCP subflow)" : "");
 }
 
 void TextSink::header() {
@@ -206,8 +207,9 @@ void TextSink::header() {
   line_.clear();
   const std::string change = fmt::format(FMT_COMPILE("FROM{}TO"), arrow());
   if (style_.wide)
-    fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{:<15} {:>7} {:<15} {:<8} {:<21} {:<21} {} {:>6} {:<14} {}\n"),
-                   "TIME", "PID", "COMM", "KNOWN AS", "LOCAL", "PEER", padded(change, 23, style_.utf8), "IN", "END", "HOW");
+    fmt::format_to(std::back_inserter(line_),
+                   FMT_COMPILE("{:<15} {:>7} {:<15} {:<8} {:<21} {:<21} {} {:>6} {:<14} {}\n"), "TIME", "PID", "COMM",
+                   "KNOWN AS", "LOCAL", "PEER", padded(change, 23, style_.utf8), "IN", "END", "HOW");
   else
     fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{:<8} {:>7} {:<8} {:>6} {:<15} {} {:>6}\n"), "TIME", "PID",
                    "COMM", "LOCAL", "PEER", padded(change + " END", 24, style_.utf8), "IN");

@@ -124,8 +124,8 @@ std::expected<void, Error> put(bpf_map* map, const void* key, std::size_t size, 
 }
 
 std::expected<void, Error> fill_filters(closewatch_bpf& skeleton, const KernelSettings& settings) {
-  for (const auto& [side, ports] : {std::pair{CW_PORT_LOCAL, &settings.local_ports},
-                                    std::pair{CW_PORT_REMOTE, &settings.remote_ports}}) {
+  for (const auto& [side, ports] :
+       {std::pair{CW_PORT_LOCAL, &settings.local_ports}, std::pair{CW_PORT_REMOTE, &settings.remote_ports}}) {
     for (const std::uint16_t port : *ports) {
       const cw_port_key key{static_cast<__u16>(side), port};
       if (auto done = put(skeleton.maps.filter_ports, &key, sizeof key, "ports"); !done) return done;
@@ -179,8 +179,9 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
 
   btf* kernel = btf__load_vmlinux_btf();
   if (kernel == nullptr)
-    return std::unexpected(error_of("read the kernel's BTF", errno,
-                                    "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 11 is)"));
+    return std::unexpected(
+        error_of("read the kernel's BTF", errno,
+                 "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 11 is)"));
   for (const auto& [name, program] : {std::pair{"sock_recv_length", skeleton.progs.use_recv},
                                       std::pair{"sock_send_length", skeleton.progs.use_send}}) {
     if (has_tracepoint(kernel, name)) continue;
@@ -220,7 +221,10 @@ std::expected<void, Error> KernelSource::attach() {
 
   bpf_iter_link_info info{};
   info.map.map_fd = static_cast<__u32>(bpf_map__fd(skeleton.maps.sockets));
-  LIBBPF_OPTS(bpf_iter_attach_opts, of_map, .link_info = &info, .link_info_len = sizeof info);
+  bpf_iter_attach_opts of_map{};
+  of_map.sz = sizeof of_map;
+  of_map.link_info = &info;
+  of_map.link_info_len = sizeof info;
   state.tables_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_tcp, nullptr));
   state.files_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_files, nullptr));
   state.sockets_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_sockets, &of_map));

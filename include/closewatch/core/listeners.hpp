@@ -33,9 +33,7 @@ class Listeners {
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
  private:
-  static std::uint64_t place(const Tuple& tuple) {
-    return (std::uint64_t{tuple.netns} << 16U) | tuple.local.port;
-  }
+  static std::uint64_t place(const Tuple& tuple) { return (std::uint64_t{tuple.netns} << 16U) | tuple.local.port; }
 
   std::size_t limit_;
   std::unordered_map<std::uint64_t, Listener> listeners_;
