@@ -30,6 +30,7 @@ struct socket_state {
   __u32 opener_tgid;
   __u32 owner_version; /* odd while `owner` is being written */
   __u32 owner_walk; /* the last walk that met the owner among the holders */
+  __u32 absent_walk; /* the last walk that met others, and not the owner */
   __u32 holder_walk;
   __u32 row_walk; /* the last walk that emitted its row */
   __u32 flags;     /* enum cw_flag, of the transition under way */

@@ -116,6 +116,7 @@ static __always_inline void start_over(struct socket_state *state, __u64 now) {
   state->fins = 0;
   state->previous = 0;
   state->owner_walk = 0;
+  state->absent_walk = 0;
   state->holder_walk = 0;
   state->row_walk = 0;
 }

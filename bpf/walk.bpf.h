@@ -65,10 +65,18 @@ static __always_inline int on_holder(struct task_struct *task, struct sock *sk) 
   return 0;
 }
 
-/* The owner kept is not among those who have the socket, and somebody else is: the oldest of these holds it. */
+/*
+ * The owner kept is not among those who have the socket, and somebody else is: the oldest of these holds it. A walk is
+ * not one moment (its owner may have got it behind our back), so that of a process that opened or used it an absence
+ * is believed only when two walks in a row agree.
+ */
 static __always_inline void settle_owner(struct socket_state *state) {
   if (state->closer_by || state->owner_walk == walk || state->holder_walk != walk)
     return;
+  if (state->attribution >= CW_BY_OPENER && (!state->absent_walk || state->absent_walk + 1 != walk)) {
+    state->absent_walk = walk;
+    return;
+  }
   set_owner(state, &state->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 
