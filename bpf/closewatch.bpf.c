@@ -52,6 +52,16 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
   return 0;
 }
 
+/* Only with --children. Not at the exit, which comes before the sockets are closed by it. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(process_free, struct task_struct *task) {
+  struct cw_pid_key key = {.start_ticks = task->start_boottime / CW_TICK_NS, .tgid = (__u32)task->tgid};
+
+  if (task->pid == task->tgid)
+    bpf_map_delete_elem(&filter_pids, &key);
+  return 0;
+}
+
 SEC("iter/tcp")
 int walk_tcp(struct bpf_iter__tcp *ctx) {
   struct sock_common *skc = ctx->sk_common;
@@ -75,6 +85,7 @@ int walk_files(struct bpf_iter__task_file *ctx) {
   struct file *file = ctx->file;
   struct socket *socket;
 
+  walker = (__u32)(bpf_get_current_pid_tgid() >> 32);
   if (!task || !file)
     return 0;
   socket = bpf_sock_from_file(file);

@@ -116,6 +116,8 @@ struct tcp_sock {
   __u64 bytes_received;
   __u32 rcv_nxt;
   __u32 copied_seq;
+  __u32 write_seq;
+  __u32 snd_una;
   int linger2;
   _Bool is_mptcp; /* since 5.6, with CONFIG_MPTCP */
 };
@@ -169,6 +171,7 @@ struct signal_struct {
 
 struct task_struct {
   unsigned int flags;
+  int pid;
   int tgid;
   struct task_struct *group_leader;
   __u64 start_boottime; /* since 5.5; real_start_time before */

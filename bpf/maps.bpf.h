@@ -16,6 +16,12 @@ struct cw_counters counters = {};
 /* The number of the walk under way, set by closewatch before each; 0 is no walk. */
 __u32 walk = 0;
 
+/*
+ * Who walks the descriptors: ourselves. A walk holds each file that it visits, so that a close() meanwhile leaves the
+ * last reference, and with it the close, to us.
+ */
+__u32 walker = 0;
+
 /* What is known of a socket. A child that comes in on a listener starts with a copy of the listener's. */
 struct socket_state {
   struct cw_tuple tuple;
@@ -28,7 +34,8 @@ struct socket_state {
   struct cw_process holder; /* the oldest holder but the owner that walk `holder_walk` met */
   __u64 opener_start_ns;
   __u32 opener_tgid;
-  __u32 owner_version; /* odd while `owner` is being written */
+  __u32 owner_version;  /* odd while `owner` is being written */
+  __u32 closer_version; /* likewise `closer` */
   __u32 owner_walk; /* the last walk that met the owner among the holders */
   __u32 absent_walk; /* the last walk that met others, and not the owner */
   __u32 holder_walk;
@@ -36,7 +43,8 @@ struct socket_state {
   __u32 flags;     /* enum cw_flag, of the transition under way */
   __u32 row_flags; /* likewise of the row: a walk does not hold the socket's lock */
   __u32 unread;    /* rcv_nxt - copied_seq, of the transition under way */
-  __u8 state;
+  __u32
+      state; /* TCP_ESTABLISHED …; 32 bits, which an atomic exchange takes at the least; 0 is a socket not known yet */
   __u8 previous; /* the state before, for FIN_WAIT2 → FIN_WAIT2 */
   __u8 attribution;
   __u8 closer_by;
@@ -48,7 +56,7 @@ struct socket_state {
   __u8 releasing; /* the call that gives the last reference up, if one does */
   __u8 from; /* and its states */
   __u8 to;
-  __u8 reserved[4];
+  __u8 fin_acked; /* all that was sent, the FIN included, is acknowledged */
 };
 
 #define FIN_SHIFT 9

@@ -91,9 +91,7 @@ static __always_inline void gather_flags(volatile __u32 *flags, const struct soc
   if ((bits & (1ul << SOCK_LINGER)) && !sk->sk_lingertime)
     raise_flag(flags, CW_FLAG_LINGER_ZERO);
   if (!sk->sk_socket)
-    raise_flag(flags, CW_FLAG_NO_SOCKET | CW_FLAG_NO_FILE);
-  else if (!sk->sk_socket->file)
-    raise_flag(flags, CW_FLAG_NO_FILE);
+    raise_flag(flags, CW_FLAG_NO_SOCKET);
   if (sk->sk_shutdown & RCV_SHUTDOWN)
     raise_flag(flags, CW_FLAG_RCV_SHUTDOWN);
   if (state->reset_sent)
@@ -103,33 +101,50 @@ static __always_inline void gather_flags(volatile __u32 *flags, const struct soc
 }
 
 /*
- * A reader's first recv() names the owner while a softirq on another CPU may be reporting it. Neither waits: the writer
- * makes the version odd meanwhile, and a reader that meets it so, or sees it change, says "unknown" and not half of
- * each.
+ * A reader's first recv() names the owner while another process's does too, or while a softirq on another CPU reports
+ * it. Nobody waits: a writer makes the version odd meanwhile, one that meets it so leaves it to the other, and a reader
+ * that meets it so, or sees it change, says "unknown" and not half of each.
  */
 static __always_inline void set_owner(struct socket_state *state, const struct cw_process *process,
                                       enum cw_attribution attribution) {
-  __sync_fetch_and_add(&state->owner_version, 1);
+  __u32 version = *(volatile __u32 *)&state->owner_version;
+
+  if ((version & 1) || __sync_val_compare_and_swap(&state->owner_version, version, version + 1) != version)
+    return;
   state->owner = *process;
   state->attribution = attribution;
   __sync_fetch_and_add(&state->owner_version, 1);
 }
 
+/* Its writers hold the socket's lock; a walk reads it without. */
+static __always_inline void set_closer(struct socket_state *state, const struct cw_process *process, __u8 by) {
+  __sync_fetch_and_add(&state->closer_version, 1);
+  state->closer = *process;
+  state->closer_by = by;
+  __sync_fetch_and_add(&state->closer_version, 1);
+}
+
+static __always_inline int is_torn(const __u32 *version, __u32 before) {
+  barrier();
+  return (before & 1) || *(const volatile __u32 *)version != before;
+}
+
 /* Who is responsible, and how that is known. */
 static __always_inline __u8 read_owner(const struct socket_state *state, struct cw_process *process) {
-  volatile const __u32 *version = &state->owner_version;
-  __u32 before = *version;
+  __u32 version = *(const volatile __u32 *)&state->closer_version;
   __u8 attribution;
 
   if (state->closer_by) {
     *process = state->closer;
-    return CW_BY_CLOSER;
+    if (!is_torn(&state->closer_version, version))
+      return CW_BY_CLOSER;
+  } else {
+    version = *(const volatile __u32 *)&state->owner_version;
+    attribution = state->attribution;
+    *process = state->owner;
+    if (!is_torn(&state->owner_version, version))
+      return attribution;
   }
-  attribution = state->attribution;
-  *process = state->owner;
-  barrier();
-  if (!(before & 1) && *version == before)
-    return attribution;
   __builtin_memset(process, 0, sizeof(*process));
   return CW_BY_UNKNOWN;
 }

@@ -34,11 +34,15 @@ static __always_inline int on_close_path(int from, int to) {
   }
 }
 
-/* exit or close, where the descriptor's last reference is going; none where the socket stays open. */
+/*
+ * exit or close, where the descriptor's last reference is going; none where the socket stays open. Without a file it is
+ * the kernel's own socket, or a subflow, and nobody's descriptor. A thread that ends while others live closes nothing
+ * by it: then it is a call that it was in.
+ */
 static __always_inline enum cw_call releasing_call(struct sock *sk, const struct task_struct *task) {
   struct socket *socket = sk->sk_socket;
 
-  if (task->flags & PF_EXITING)
+  if ((task->flags & PF_EXITING) && !task->signal->live.counter)
     return CW_CALL_EXIT;
   if (!socket || !socket->file || file_is_gone(socket->file))
     return CW_CALL_CLOSE;
@@ -61,14 +65,14 @@ static __always_inline enum cw_call call_of_close(const struct socket_state *sta
       return CW_CALL_NONE; /* the peer's FIN, from the backlog */
     if (flags & CW_FLAG_DEAD)
       /* close() of a socket that was in FIN_WAIT2 hands it over itself; after FIN_WAIT1 it was the backlog's ACK. */
-      return state->previous == TCP_FIN_WAIT2 ? state->closer_by : CW_CALL_NONE;
+      return state->previous == TCP_FIN_WAIT2 ? releasing : CW_CALL_NONE;
     break;
   case TCP_CLOSING:
   case TCP_LAST_ACK:
-    /* An abort; everything else that ends here is the peer's ACK. */
-    if (!(flags & CW_FLAG_DEAD) && releasing && ((flags & CW_FLAG_LINGER_ZERO) || state->unread > 1))
-      return releasing;
-    return CW_CALL_NONE;
+    /* tcp_rcv_state_process() ends these two when our FIN is acknowledged, and only then: the rest are aborts. */
+    if (state->fin_acked)
+      return CW_CALL_NONE;
+    break;
   default:
     break;
   }
@@ -96,6 +100,11 @@ static __always_inline enum cw_call call_of(struct sock *sk, const struct task_s
     return state->releasing ? state->releasing : CW_CALL_SHUTDOWN;
   case TCP_FIN_WAIT2:
     if (left(state) != TCP_FIN_WAIT2)
+      return CW_CALL_NONE;
+    return state->releasing ? state->releasing : CW_CALL_CLOSE;
+  case TCP_CLOSING:
+    /* tcp_close_state() stays in the states that have sent a FIN: CLOSING → CLOSING is a close() after shutdown(). */
+    if (left(state) != TCP_CLOSING)
       return CW_CALL_NONE;
     return state->releasing ? state->releasing : CW_CALL_CLOSE;
   default:
@@ -129,6 +138,8 @@ static __always_inline void remember_process(struct socket_state *state, struct 
 }
 
 static __always_inline void keep_time(struct socket_state *state, __u64 now) {
+  if (left(state) == entered(state)) /* a close() after shutdown(): the state goes on */
+    return;
   if (state->entered_ns && now > state->entered_ns)
     state->states_ns[left(state) & (CW_STATES - 1)] += now - state->entered_ns;
   state->entered_ns = now;
@@ -185,10 +196,7 @@ static __always_inline void fill(struct cw_transition *record, const struct sock
   record->closer_by = state->closer_by;
   record->reserved[0] = record->reserved[1] = record->reserved[2] = 0;
   record->attribution = read_owner(state, &record->process);
-  if (called(state))
-    record->actor = change->current;
-  else
-    __builtin_memset(&record->actor, 0, sizeof(record->actor));
+  record->actor = change->current; /* zeroes where no call made it */
 }
 
 static __always_inline void emit_transition(const struct socket_state *state, const struct change *change, int shown) {
@@ -242,8 +250,7 @@ static __always_inline void keep_owner(struct socket_state *state, struct task_s
   case CW_CALL_CLOSE:
   case CW_CALL_SHUTDOWN:
   case CW_CALL_EXIT:
-    state->closer = change->current;
-    state->closer_by = state->call;
+    set_closer(state, &change->current, state->call);
     break;
   default:
     break;
@@ -257,8 +264,10 @@ static __always_inline void become_child(struct socket_state *state, __u64 now) 
   start_over(state, now);
   state->tuple.role = CW_ROLE_ACCEPT;
   state->state = TCP_LISTEN;
-  state->attribution = state->owner.tgid ? CW_BY_LISTENER : CW_BY_UNKNOWN;
-  state->owner_version = 0; /* the copy may have been made while the listener's was odd */
+  /* A copy made while the listener's owner was being written is half of each. */
+  state->attribution = state->owner.tgid && !(state->owner_version & 1) ? CW_BY_LISTENER : CW_BY_UNKNOWN;
+  state->owner_version = 0;
+  state->closer_version = 0;
 }
 
 static __always_inline void become_new(struct socket_state *state, __u64 now) {
@@ -272,6 +281,7 @@ static __always_inline void gather_tcp(struct socket_state *state, struct sock *
   int from = left(state);
 
   state->unread = tp->rcv_nxt - tp->copied_seq;
+  state->fin_acked = tp->snd_una == tp->write_seq;
   if (is_mptcp(tp))
     raise_flag(&state->flags, CW_FLAG_MPTCP);
   if (tp->linger2 < 0)
@@ -285,7 +295,7 @@ static __always_inline int is_handled(struct socket_state *state, int to, int se
   int handled = state->handled;
 
   state->handled = !second;
-  return second && handled && state->state == to;
+  return second && handled && state->state == (__u32)to;
 }
 
 static __always_inline void begin(struct socket_state *state, int from, int to, __u64 now) {
@@ -295,7 +305,7 @@ static __always_inline void begin(struct socket_state *state, int from, int to, 
     become_child(state, now);
   else if (from == TCP_CLOSE && to != TCP_CLOSE)
     become_new(state, now);
-  else if (state->state && state->state != from)
+  else if (state->state && state->state != (__u32)from)
     count(&counters.missed);
 }
 
@@ -349,12 +359,10 @@ static __always_inline int on_transition(struct sock *sk, int from, int to, int 
   keep_tuple(state, sk, tp);
   keep_fins(state);
   gather_flags(&state->flags, state, sk);
-  if (second)
-    raise_flag(&state->flags, CW_FLAG_NESTED);
   gather_tcp(state, sk, tp);
   task = bpf_get_current_task_btf();
   *(volatile __u8 *)&state->call = (__u8)call_of(sk, task, state, change.error);
-  if (called(state)) {
+  if (called(state) && (__u32)task->tgid != walker) {
     process_of(task, &change.current);
     keep_owner(state, task, &change);
     if (state->matched)
@@ -363,6 +371,7 @@ static __always_inline int on_transition(struct sock *sk, int from, int to, int 
   keep_time(state, change.now);
   state->previous = state->from;
   state->state = state->to;
+  state->reset_sent = 0;
   emit(state, &change, tp);
   return 0;
 }
@@ -381,9 +390,11 @@ static __always_inline int on_use(struct sock *sk) {
     return 0;
   task = bpf_get_current_task_btf();
   if (state->owner.tgid == (__u32)task->tgid && state->attribution >= CW_BY_OPENER &&
-      state->owner.start_ns == task->group_leader->start_boottime)
+      state->owner.start_ns == task->group_leader->start_boottime &&
+      state->owner.exec_id == (__u32)task->group_leader->self_exec_id)
     return 0;
-  if (task->flags & PF_KTHREAD)
+  /* The kernel's own sockets (NFS, CIFS) are used by whoever touches the mount. */
+  if ((task->flags & PF_KTHREAD) || !sk->sk_socket || !sk->sk_socket->file)
     return 0;
   process_of(task, &user);
   if (state->attribution == CW_BY_LISTENER && state->opened_ns && user.start_ns < state->opened_ns) {

@@ -9,19 +9,21 @@
 
 #include "transition.bpf.h"
 
-/* Begins to know a socket that was there before. */
+/* Begins to know a socket that was there before, unless a transition on another CPU has just done so. */
 static __always_inline struct socket_state *adopt(struct sock *sk) {
   struct socket_state *state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  __u8 now = sk->__sk_common.skc_state;
+  __u8 fins = fins_implied_by(now);
 
   if (!state) {
     count(&counters.storage_failed);
     return 0;
   }
-  if (!state->state) {
-    state->state = sk->__sk_common.skc_state;
-    state->fins = fins_implied_by(state->state);
+  if (!state->state && !__sync_val_compare_and_swap(&state->state, 0, now)) {
+    if (fins)
+      state->fins = fins;
     tuple_of(&sk->__sk_common, &state->tuple);
-    if (state->state == TCP_LISTEN)
+    if (now == TCP_LISTEN)
       state->listener_cookie = bpf_get_socket_cookie(sk);
   }
   return state;
@@ -119,9 +121,10 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   gather_flags(&state->row_flags, state, sk);
   row->flags = state->row_flags;
   row->state = sk->__sk_common.skc_state;
-  row->closer_by = state->closer_by;
-  row->reserved = 0;
+  row->reserved[0] = row->reserved[1] = 0;
   row->attribution = read_owner(state, &row->process);
+  if (state->owner_walk == walk)
+    row->flags |= CW_FLAG_OWNER_MET;
   if (!matches(state))
     row->flags |= CW_FLAG_HIDDEN;
   bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);

@@ -4,11 +4,18 @@
 #include "app/options.hpp"
 #include "app/trace.hpp"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spdlog/details/null_mutex.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <clocale>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,15 +23,36 @@
 namespace closewatch {
 namespace {
 
+/// Messages go to standard error only where that does not wait: with `2>&1 | less` it is the same pipe as the output's,
+/// and a reader that does not read must not stop the draining of the ring.
+class MessageSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t text;
+    formatter_->format(message, text);
+    pollfd entry{STDERR_FILENO, POLLOUT, 0};
+    if (message.level < spdlog::level::err && poll(&entry, 1, 0) <= 0) return;
+    if (::write(STDERR_FILENO, text.data(), text.size()) < 0) return;  // nowhere left to say so
+  }
+  void flush_() override {}
+};
+
 void set_up_messages() {
-  auto logger = spdlog::stderr_logger_st("closewatch");
+  auto logger = std::make_shared<spdlog::logger>("closewatch", std::make_shared<MessageSink>());
   logger->set_pattern("closewatch: %v");
   spdlog::set_default_logger(std::move(logger));
+}
+
+/// Closed standard descriptors would be given to the first file or program that is opened.
+void occupy_standard_descriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) std::abort();
 }
 
 }  // namespace
 
 int run(int argc, char** argv) {
+  occupy_standard_descriptors();
   std::setlocale(LC_CTYPE, "");
   set_up_messages();
   const auto options = parse_options({argv + 1, argv + argc});

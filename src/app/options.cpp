@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint64_t smallest_ring = 4096;
 constexpr std::uint64_t largest_ring = 1U << 30U;
-constexpr std::size_t most_values = 1024;  // CW_FILTER_ENTRIES of the kernel's filter maps
+constexpr std::size_t most_values = 1024;  // twice as many fit into the kernel's filter maps (CW_FILTER_ENTRIES)
 
 template <typename Number>
 std::optional<Number> whole_number(std::string_view text) {
@@ -50,6 +50,10 @@ struct Lists {
   throw CLI::ValidationError(fmt::format("{}: '{}' is no {}", option, value, wanted));
 }
 
+void limit(std::string_view option, std::size_t values) {
+  if (values > most_values) throw CLI::ValidationError(fmt::format("{}: more than {} values", option, most_values));
+}
+
 template <typename Number>
 std::vector<Number> numbers(std::string_view option, const std::vector<std::string>& given, Number smallest,
                             Number largest, std::string_view wanted) {
@@ -66,7 +70,7 @@ std::vector<Number> numbers(std::string_view option, const std::vector<std::stri
   return values;
 }
 
-void read_lists(const Lists& lists, Options& options) {
+void read_lists(const CLI::App& app, const Lists& lists, Options& options) {
   constexpr std::uint32_t pid_max = 4'194'304;  // PID_MAX_LIMIT, include/linux/threads.h
   options.pids = numbers<std::uint32_t>("--pid", lists.pids, 1, pid_max, "pid");
   options.local_ports = numbers<std::uint16_t>("--local-port", lists.local_ports, 1, 65535, "port (1 to 65535)");
@@ -76,6 +80,7 @@ void read_lists(const Lists& lists, Options& options) {
       if (comm.empty()) refuse("--comm", list, "list of command names");
       options.comms.push_back(comm);
     }
+  limit("--comm", options.comms.size());
   if (!lists.events.empty()) {
     options.events = EventTypes{};
     for (const std::string& list : lists.events)
@@ -87,16 +92,19 @@ void read_lists(const Lists& lists, Options& options) {
         options.events.add(*type);
       }
   }
-  if (!lists.duration.empty()) {
+  if (app.count("--duration") > 0) {
     options.duration = parse_time(lists.duration);
     if (!options.duration) refuse("--duration", lists.duration, "time (10, 10s, 500ms, 2m, 1h)");
   }
-  if (!lists.ring.empty()) {
+  if (app.count("--ring") > 0) {
     const auto size = parse_size(lists.ring);
     if (!size || *size < smallest_ring || *size > largest_ring)
       refuse("--ring", lists.ring, "size from 4K to 1G (65536, 64K, 8M)");
     options.ring_bytes = static_cast<std::uint32_t>(*size);
   }
+  for (const auto& [option, value] : {std::pair{"--netns", &options.netns}, std::pair{"--cgroup", &options.cgroup},
+                                      std::pair{"--output", &options.output}})
+    if (app.count(option) > 0 && value->empty()) refuse(option, *value, "name");
   if (options.children && options.pids.empty())
     throw CLI::ValidationError("--children adds the descendants of --pid: name these");
   if (options.quiet && options.verbose) throw CLI::ValidationError("--quiet and --verbose exclude each other");
@@ -122,8 +130,10 @@ void add_options(CLI::App& app, Options& options, Lists& lists) {
   app.add_option("--ring", lists.ring, "size of the ring buffer, 8M")->type_name("SIZE");
   app.add_flag("-q,--quiet", options.quiet, "no messages but errors");
   app.add_flag("-v,--verbose", options.verbose, "say more, on standard error");
-  for (CLI::Option* option : app.get_options())
-    if (option->get_items_expected_max() > 0) option->take_all();
+  // Of one value given twice the last counts; lists add up.
+  for (const char* one : {"--cgroup", "--netns", "--duration", "--output", "--ring"}) app.get_option(one)->take_last();
+  for (const char* list : {"--pid", "--comm", "--local-port", "--remote-port", "--events"})
+    app.get_option(list)->take_all();
 }
 
 std::vector<std::pair<std::string, std::string>> given_options(const CLI::App& app) {
@@ -152,6 +162,7 @@ std::string unknown_argument(const CLI::App& app, const CLI::App& trace) {
   } else {
     candidates.emplace_back("trace");
   }
+  if (typed == "trace") return "the command comes first: closewatch trace [options]";
   const std::string name = typed.substr(0, typed.find('='));
   std::string text = fmt::format("unknown {} '{}'", is_option ? "option" : "command", name);
   if (const auto near = suggestion(name, candidates)) text += fmt::format("; did you mean '{}'?", *near);
@@ -233,6 +244,7 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& ar
   app.footer("closewatch with no command traces. The manual: man closewatch");
   CLI::App* trace = app.add_subcommand("trace", "the event stream of the TCP close path, one line an event");
   trace->set_help_flag("-h,--help", "this help");
+  trace->set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);
   add_options(*trace, options, lists);
 
   // Without a command it traces: what does not begin with one is the command's own.
@@ -244,9 +256,9 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& ar
   const std::string hint = "; see closewatch trace --help";
   try {
     app.parse(reversed);
-    read_lists(lists, options);
+    read_lists(*trace, lists, options);
   } catch (const CLI::CallForHelp&) {
-    return std::unexpected(NoStart{Exit::done, trace->parsed() ? trace->help() : app.help()});
+    return std::unexpected(NoStart{Exit::done, trace->parsed() ? trace->help("closewatch") : app.help()});
   } catch (const CLI::CallForVersion&) {
     return std::unexpected(NoStart{Exit::done, "closewatch " CLOSEWATCH_VERSION "\n"});
   } catch (const CLI::ExtrasError&) {

@@ -15,6 +15,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 
 namespace closewatch {
 namespace {
@@ -29,6 +30,7 @@ constexpr std::uint64_t stats_every_ns = 10'000'000'000;
 /// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
 constexpr std::uint64_t lookups_a_second = 3000;
 constexpr std::chrono::milliseconds patience_at_end{2000};
+constexpr std::size_t facts_kept = 4096;
 
 std::uint64_t nanoseconds(clockid_t clock) {
   timespec time{};
@@ -37,6 +39,8 @@ std::uint64_t nanoseconds(clockid_t clock) {
 }
 
 std::uint64_t now_ns() { return nanoseconds(CLOCK_BOOTTIME); }
+
+}  // namespace
 
 /// SIGINT, SIGTERM, SIGHUP and SIGWINCH as a descriptor. Once gone, a second Ctrl-C ends the program at once.
 class Signals {
@@ -57,7 +61,7 @@ class Signals {
     if (fd_ >= 0) ::close(fd_);
   }
   [[nodiscard]] int fd() const { return fd_; }
-  void release() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  void release() const { sigprocmask(SIG_SETMASK, &before_, nullptr); }
   [[nodiscard]] std::optional<int> next() const {
     signalfd_siginfo info{};
     if (::read(fd_, &info, sizeof info) != sizeof info) return std::nullopt;
@@ -70,14 +74,14 @@ class Signals {
   int fd_ = -1;
 };
 
-}  // namespace
-
 Session::Session(KernelSource& source, Engine& engine, Sink& sink, Writer& writer, const Settings& settings)
     : source_(source), engine_(engine), sink_(sink), writer_(writer), settings_(settings) {}
 
 std::expected<void, Error> Session::run(Started started) {
+  const Signals signals;  // from here on: a Ctrl-C during the first walk ends the watching as any other
   if (auto done = start(std::move(started)); !done) return done;
-  auto looped = loop();
+  auto looped = loop(signals);
+  signals.release();
   auto stopped = stop();
   return looped ? std::move(stopped) : std::move(looped);
 }
@@ -92,8 +96,7 @@ std::expected<void, Error> Session::start(Started started) {
   return {};
 }
 
-std::expected<void, Error> Session::loop() {
-  Signals signals;
+std::expected<void, Error> Session::loop(const Signals& signals) {
   const std::uint64_t began_ns = now_ns();
   const auto over = [&] {
     return settings_.duration &&
@@ -101,7 +104,7 @@ std::expected<void, Error> Session::loop() {
   };
   if (!settings_.quiet) spdlog::info("watching the TCP close path; Ctrl-C ends it");
   for (bool more = false;;) {
-    if (auto pumped = writer_.pump(); !pumped) return pumped;
+    if (auto pumped = pump(); !pumped) return pumped;
     if (over()) return {};
     // A pipe whose reader has gone says so (POLLERR) also while nothing is to be written.
     std::array<pollfd, 3> entries{{{source_.event_fd(), POLLIN, 0},
@@ -118,22 +121,33 @@ std::expected<void, Error> Session::loop() {
     if (walk_wanted_) {
       const bool tables = walk_wanted_->tables;
       walk_wanted_.reset();
-      if (auto walked = walk(tables); !walked) return walked;
+      if (auto walked = walk(tables); !walked)
+        spdlog::warn("cannot {}: {}; what was lost is not made up for", walked.error().operation,
+                     std::strerror(walked.error().code));
     }
     check_losses();
     check_output();
   }
 }
 
+std::expected<void, Error> Session::pump() {
+  if (output_error_) return std::unexpected(*output_error_);
+  return writer_.pump();
+}
+
 std::expected<void, Error> Session::stop() {
   drain_all();
   check_losses();
+  writer_.lift_limit();
   if (const std::uint64_t lines = writer_.resume(); lines > 0) step(OutputLost{now_ns(), lines});
   const OwnUsage used = own_usage(settings_.root);
   step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
   spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
   if (losses_.ring_others > 0) spdlog::warn("the ring had no room for {} resets or processes", losses_.ring_others);
   if (losses_.processes > 0) spdlog::warn("{} processes could not be announced", losses_.processes);
+  const Engine::Refusals refusals = engine_.refusals();
+  spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
+                refusals.listeners, refusals.processes);
   if (bad_records_ > 0) spdlog::warn("{} records could not be understood", bad_records_);
   if (lookups_skipped_ > 0)
     spdlog::warn("{} processes were too many to look up: their program and command line are not shown",
@@ -142,6 +156,7 @@ std::expected<void, Error> Session::stop() {
 }
 
 std::expected<void, Error> Session::walk(bool tables) {
+  const std::uint64_t began_ns = now_ns();
   if (tables)
     if (auto walked = walk_tables(); !walked) return walked;
   const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
@@ -150,7 +165,7 @@ std::expected<void, Error> Session::walk(bool tables) {
     if (auto walked = source_.walk_sockets(record); !walked) return walked;
   // What happened while it was walked is in the ring, and newer than the rows.
   drain_all();
-  step(WalkDone{now_ns()});
+  step(WalkDone{now_ns(), began_ns});
   return {};
 }
 
@@ -164,6 +179,7 @@ std::expected<void, Error> Session::walk_tables() {
       return {};
     });
     if (!walked) return walked;
+    drain();
     // Gone since it was listed is no matter; not let in is told, once for each.
     if (!entered && entered.error().code == EPERM && closed_namespaces_.insert(where.inode).second)
       spdlog::debug("cannot {}: its sockets from before the start are seen only where a process holds them",
@@ -195,13 +211,17 @@ void Session::step(const Event& event) {
         spdlog::warn("{} events were lost ({}){}", gap->lost, name(gap->where),
                      gap->where == Gap::Where::ring ? "; a larger --ring, or fewer events by filters, helps" : "");
       sink_.take(fact);
+      if (writer_.is_full_enough() && !output_error_)
+        if (auto pumped = writer_.pump(); !pumped) output_error_ = pumped.error();
     }
   }
+  // After a snapshot of a hundred thousand: not to be kept for good.
+  if (facts_.capacity() > facts_kept) std::vector<Fact>{}.swap(facts_);
 }
 
 void Session::answer(const ProcessWanted& wanted) {
   const Identity& who = wanted.process;
-  ProcessResolved resolved{.key = who.key, .exec_id = who.exec_id, .exited = false, .details = {}};
+  ProcessResolved resolved{.key = who.key, .exec_id = who.exec_id, .skipped = false, .exited = false, .details = {}};
   const std::uint64_t second = now_ns() / 1'000'000'000;
   if (second != lookups_second_) {
     lookups_second_ = second;
@@ -211,12 +231,14 @@ void Session::answer(const ProcessWanted& wanted) {
     // Its pid is the host's; this /proc has another process by that number, or none.
   } else if (lookups_left_ == 0) {
     ++lookups_skipped_;
+    resolved.skipped = true;
   } else {
     --lookups_left_;
-    if (auto details = describe(settings_.root, {who.key.pid, who.key.start_ns / ns_per_tick}))
+    const ProcessTicks process{who.key.pid, who.key.start_ns / ns_per_tick};
+    if (auto details = describe(settings_.root, process))
       resolved.details = *std::move(details);
     else
-      resolved.exited = true;
+      resolved.exited = has_ended(settings_.root, process);
   }
   std::vector<Fact> none;
   engine_.step(resolved, none);
@@ -225,10 +247,9 @@ void Session::answer(const ProcessWanted& wanted) {
 bool Session::drain() {
   const std::uint64_t before_ns = now_ns();
   const std::size_t taken = source_.drain(round_size, [&](std::span<const std::byte> bytes) { take_record(bytes); });
-  if (taken >= round_size) return true;
-  // The ring was empty: all that happened before has been seen.
-  tick(before_ns);
-  return false;
+  const bool more = taken >= round_size;
+  tick(more ? 0 : before_ns);
+  return more;
 }
 
 void Session::drain_all() {
@@ -238,14 +259,13 @@ void Session::drain_all() {
   }
 }
 
-void Session::tick(std::uint64_t time_ns) {
-  const auto offset = static_cast<std::int64_t>(nanoseconds(CLOCK_REALTIME)) - static_cast<std::int64_t>(now_ns());
-  step(Tick{time_ns, offset});
-  if (last_usage_ns_ != 0 && time_ns >= last_usage_ns_ + stats_every_ns) {
-    last_usage_ns_ = time_ns;
-    const OwnUsage used = own_usage(settings_.root);
-    step(Usage{time_ns, used.cpu_ms, used.rss_bytes});
-  }
+void Session::tick(std::uint64_t read_until_ns) {
+  const std::uint64_t now = now_ns();
+  step(Tick{read_until_ns, static_cast<std::int64_t>(nanoseconds(CLOCK_REALTIME)) - static_cast<std::int64_t>(now)});
+  if (last_usage_ns_ == 0 || now < last_usage_ns_ + stats_every_ns) return;
+  last_usage_ns_ = now;
+  const OwnUsage used = own_usage(settings_.root);
+  step(Usage{now, used.cpu_ms, used.rss_bytes});
 }
 
 void Session::check_losses() {

@@ -22,6 +22,8 @@
 
 namespace closewatch {
 
+class Signals;
+
 class Session {
  public:
   struct Settings {
@@ -43,7 +45,8 @@ class Session {
 
  private:
   [[nodiscard]] std::expected<void, Error> start(Started started);
-  [[nodiscard]] std::expected<void, Error> loop();
+  [[nodiscard]] std::expected<void, Error> loop(const Signals& signals);
+  [[nodiscard]] std::expected<void, Error> pump();
   [[nodiscard]] std::expected<void, Error> stop();
   [[nodiscard]] std::expected<void, Error> walk(bool tables);
   [[nodiscard]] std::expected<void, Error> walk_tables();
@@ -57,7 +60,8 @@ class Session {
   void drain_all();
   void check_losses();
   void check_output();
-  void tick(std::uint64_t time_ns);
+  /// `read_until_ns`: what happened before has been read; 0 where that is not known.
+  void tick(std::uint64_t read_until_ns);
   [[nodiscard]] int patience(bool more) const;
 
   KernelSource& source_;
@@ -74,6 +78,7 @@ class Session {
   std::uint64_t lookups_second_ = 0;
   std::uint64_t lookups_skipped_ = 0;
   std::uint64_t last_usage_ns_ = 0;
+  std::optional<Error> output_error_;
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once
 };
 

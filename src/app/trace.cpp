@@ -98,7 +98,7 @@ std::expected<KernelSettings, Error> kernel_settings(const Options& options, boo
 class Output {
  public:
   static std::expected<Output, Error> open(const std::string& path) {
-    if (path.empty()) return Output{STDOUT_FILENO, false};
+    if (path.empty()) return of_stdout();
     // Emptied only once there is something to write: a run that never starts leaves the file as it was.
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
     if (fd < 0) return std::unexpected(Error{"write to " + path, errno, "choose a file that can be written, with -o"});
@@ -117,6 +117,17 @@ class Output {
   [[nodiscard]] int fd() const { return fd_; }
 
  private:
+  /// A terminal or a pipe is opened anew, so that it can be told not to wait: the flags of the one that we were given
+  /// are shared with whoever gave it.
+  static Output of_stdout() {
+    struct stat status{};
+    if (fstat(STDOUT_FILENO, &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))) {
+      const int fd = ::open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+      if (fd >= 0) return Output{fd, true};
+    }
+    return Output{STDOUT_FILENO, false};
+  }
+
   Output(int fd, bool owned) : fd_(fd), owned_(owned) {}
   int fd_;
   bool owned_;
@@ -177,10 +188,15 @@ Exit run_trace(const Options& options) {
   const auto output = Output::open(options.output);
   if (!output) return refuse(Exit::failed, message_of(output.error()));
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error of write()
 
   auto source = KernelSource::load(*settings, [](const std::string& text) { spdlog::debug("{}", text); });
   if (!source) return refuse(Exit::failed, message_of(explained(source.error())));
   if (auto attached = source->attach(); !attached) return refuse(Exit::failed, message_of(explained(attached.error())));
+  // What was forked between the look at /proc and now.
+  if (options.children)
+    if (auto watched = source->watch(with_descendants(root, settings->pids)); !watched)
+      return refuse(Exit::failed, message_of(watched.error()));
   for (const std::string& limit : machine.limits) spdlog::warn("{}", limit);
   for (const std::string& limit : source->degraded()) spdlog::warn("{}", limit);
   if (!host_pids)

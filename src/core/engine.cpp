@@ -3,7 +3,7 @@
 #include <closewatch/core/engine.hpp>
 
 #include <algorithm>
-#include <iterator>
+#include <utility>
 
 namespace closewatch {
 namespace {
@@ -12,12 +12,23 @@ namespace {
 constexpr std::uint64_t reset_wait_ns = 20'000'000;
 /// How long an event waits for a walk to say who holds its socket.
 constexpr std::uint64_t owner_wait_ns = 100'000'000;
-/// Walks cost a look at every descriptor of the machine: not more often than so.
-constexpr std::uint64_t walk_pause_ns = 500'000'000;
+/// Walks cost a look at every descriptor of the machine: not more often than so, and a tenth of the time at most.
+constexpr std::uint64_t walk_pause_ns = 100'000'000;
+constexpr std::uint64_t walk_share = 10;
+/// A snapshot can be what a slow reader cannot take: after a loss of output not more often than so.
+constexpr std::uint64_t output_snapshot_pause_ns = 60'000'000'000;
+/// Connections that end while the first walk is under way; a guard, not a size.
+constexpr std::size_t early_buckets_limit = 262'144;
 /// Losses are told at most so often while they go on.
 constexpr std::uint64_t gap_pause_ns = 1'000'000'000;
 /// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant.
 constexpr std::int64_t time_wait_ns = 60'000'000'000;
+
+/// A listener also ends by shutdown(), by connect(AF_UNSPEC), or by SOCK_DESTROY; `closer.by` knows three words.
+Cause closing_call(Cause call) {
+  if (call == Cause::exit || call == Cause::close) return call;
+  return call == Cause::kill ? Cause::close : Cause::shutdown;
+}
 
 bool is_over(const TransitionSeen& seen) { return seen.to == State::close && seen.totals.has_value(); }
 
@@ -50,9 +61,12 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
   keep_listener(seen);
   if (seen.evidence.hidden) return;
   keep_connection(seen);
-  if (!started_) return;
+  if (!started_) {
+    keep_early_bucket(seen);
+    return;
+  }
   ++events_;
-  Pending pending{.what = seen};
+  Pending pending{.what = with_listener(seen)};
   if (awaits_reset(seen)) pending.until_ns = seen.time_ns + reset_wait_ns;
   ask_for_owner(pending, seen, facts);
   pending_.push_back(std::move(pending));
@@ -80,14 +94,13 @@ void Engine::on(const ProcessSeen& seen, std::vector<Fact>& facts) {
 void Engine::on(const ProcessExited& seen, std::vector<Fact>&) { processes_.exited(seen.key); }
 
 void Engine::on(const SocketRow& row, std::vector<Fact>&) {
-  if (walk_began_ns_ == 0) walk_began_ns_ = row.time_ns;
   if (row.state == State::listen) {
-    listeners_.opened({row.cookie, row.tuple, row.process, row.evidence.matched});
+    listeners_.opened({row.cookie, row.tuple, row.process, row.evidence.matched, row.time_ns});
     return;
   }
   const auto found = connections_.find(row.cookie);
   if (found == connections_.end() && connections_.size() >= settings_.connections_limit) {
-    ++table_lost_;
+    if (!started_) ++table_lost_;  // later it was counted already, with the transition that found no room
     return;
   }
   Known& known = found != connections_.end() ? found->second : connections_[row.cookie];
@@ -102,22 +115,21 @@ void Engine::on(const SocketRow& row, std::vector<Fact>&) {
   known.attribution = row.attribution;
   known.process = row.process;
   known.no_socket = row.evidence.no_socket;
+  known.owner_met = row.evidence.owner_met;
 }
 
-void Engine::on(const BucketRow& row, std::vector<Fact>&) {
-  if (walk_began_ns_ == 0) walk_began_ns_ = row.time_ns;
-  buckets_.push_back(row);
-}
+void Engine::on(const BucketRow& row, std::vector<Fact>&) { buckets_.push_back(row); }
 
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   now_ns_ = std::max(now_ns_, done.time_ns);
   // What no walk meets any more has ended unseen.
-  const std::uint64_t began_ns = walk_began_ns_ != 0 ? walk_began_ns_ : done.time_ns;
-  std::erase_if(connections_,
-                [&](const auto& entry) { return entry.second.walk != walk_ && entry.second.changed_ns < began_ns; });
+  std::erase_if(connections_, [&](const auto& entry) {
+    return entry.second.walk != walk_ && entry.second.changed_ns < done.began_ns;
+  });
+  listeners_.forget_unseen(done.began_ns);
   answer_owners();
   ++walk_;
-  walk_began_ns_ = 0;
+  if (started_) walk_pause_until_ns_ = now_ns_ + std::max(walk_pause_ns, walk_share * (done.time_ns - done.began_ns));
   release(facts);
   if (started_ && snapshot_wanted_) snapshot(facts);
   if (started_) buckets_.clear();
@@ -127,16 +139,19 @@ void Engine::on(const Started& started, std::vector<Fact>& facts) {
   now_ns_ = std::max(now_ns_, started.time_ns);
   started_ = true;
   told_losses_ = seen_losses_;
+  losses_before_ = seen_losses_;
   facts.emplace_back(Hello{realtime(now_ns_), started.run, started.version, started.host, started.kernel,
                            started.boot_id, started.options});
   snapshot(facts);
   buckets_.clear();
+  early_buckets_.clear();
 }
 
 void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
   now_ns_ = std::max(now_ns_, tick.time_ns);
   realtime_offset_ns_ = tick.realtime_offset_ns;
   release(facts);
+  if (snapshot_due_) want_snapshot(facts);
   report_losses(facts, false);
 }
 
@@ -149,8 +164,10 @@ void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
 void Engine::on(const OutputLost& lost, std::vector<Fact>& facts) {
   now_ns_ = std::max(now_ns_, lost.time_ns);
   output_lost_ += lost.lines;
-  facts.emplace_back(Gap{realtime(now_ns_), lost.lines, Gap::Where::output});
-  want_walk(true, facts);
+  tell(Gap{realtime(now_ns_), lost.lines, Gap::Where::output}, facts);
+  if (output_snapshot_ns_ != 0 && now_ns_ - output_snapshot_ns_ < output_snapshot_pause_ns) return;
+  output_snapshot_ns_ = now_ns_;
+  want_snapshot(facts);
 }
 
 void Engine::on(const ProcessResolved& answer, std::vector<Fact>&) { processes_.resolve(answer); }
@@ -158,8 +175,7 @@ void Engine::on(const ProcessResolved& answer, std::vector<Fact>&) { processes_.
 void Engine::on(const Usage& usage, std::vector<Fact>& facts) {
   now_ns_ = std::max(now_ns_, usage.time_ns);
   release(facts);
-  pending_.push_back({.what = Fact{Stats{realtime(now_ns_), totals(usage.cpu_ms, usage.rss_bytes)}}});
-  release(facts);
+  tell(Stats{realtime(now_ns_), totals(usage.cpu_ms, usage.rss_bytes)}, facts);
 }
 
 void Engine::on(const Stopped& stopped, std::vector<Fact>& facts) {
@@ -171,10 +187,10 @@ void Engine::on(const Stopped& stopped, std::vector<Fact>& facts) {
 
 void Engine::keep_listener(const TransitionSeen& seen) {
   if (seen.to == State::listen) {
-    listeners_.opened({seen.cookie, seen.tuple, seen.process, seen.evidence.matched});
+    listeners_.opened({seen.cookie, seen.tuple, seen.process, seen.evidence.matched, seen.time_ns});
   } else if (seen.from == State::listen && seen.to == State::close) {
     std::optional<Closer> closer;
-    if (seen.closer_by) closer = Closer{seen.process, *seen.closer_by};
+    if (seen.actor.key.pid != 0 && seen.call) closer = Closer{seen.actor, closing_call(*seen.call)};
     listeners_.closed(seen.cookie, closer);
   }
 }
@@ -200,6 +216,26 @@ void Engine::keep_connection(const TransitionSeen& seen) {
   known.attribution = seen.attribution;
   known.process = seen.process;
   known.no_socket = seen.evidence.no_socket;
+  known.owner_met = false;
+}
+
+void Engine::keep_early_bucket(const TransitionSeen& seen) {
+  if (!is_over(seen) || early_buckets_.size() >= early_buckets_limit) return;
+  const Bucket bucket = bucket_of(seen, ending_of(seen, false));
+  if (bucket == Bucket::time_wait || bucket == Bucket::fin_wait2) early_buckets_.emplace(seen.cookie, seen);
+}
+
+// Not accepted yet, and from before the start: nobody has it but the listener of its port.
+TransitionSeen Engine::with_listener(const TransitionSeen& seen) const {
+  TransitionSeen known = seen;
+  if (seen.attribution != Attribution::unknown || !seen.evidence.no_socket || seen.evidence.dead) return known;
+  const Listener* listener =
+      seen.listener_cookie != 0 ? listeners_.by_cookie(seen.listener_cookie) : listeners_.by_local_end(seen.tuple);
+  if (listener == nullptr) return known;
+  known.listener_cookie = listener->cookie;
+  known.process = listener->process;
+  known.attribution = Attribution::listener;
+  return known;
 }
 
 bool Engine::owner_is_gone(const TransitionSeen& seen) const {
@@ -209,10 +245,9 @@ bool Engine::owner_is_gone(const TransitionSeen& seen) const {
 
 // Whoever opened it, or listened, has ended, and the socket lives: a child or a friend has it. Only a walk tells who.
 void Engine::ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
-  if (!owner_is_gone(seen) || !is_closing(seen.to)) return;
+  if (!owner_is_gone(seen) || !is_closing(seen.to) || !want_owner_walk(facts)) return;
   pending.awaits_owner = true;
   pending.until_ns = seen.time_ns + owner_wait_ns;
-  want_walk(false, facts);
 }
 
 void Engine::answer_owners() {
@@ -225,7 +260,15 @@ void Engine::answer_owners() {
     if (found == connections_.end() || found->second.walk != walk_) continue;
     seen.attribution = found->second.attribution;
     seen.process = found->second.process;
+    pending.owner_settled = found->second.owner_met;
   }
+}
+
+void Engine::tell(Fact fact, std::vector<Fact>& facts) {
+  if (pending_.empty())
+    facts.push_back(std::move(fact));
+  else
+    pending_.push_back({.what = std::move(fact)});
 }
 
 void Engine::release(std::vector<Fact>& facts, bool all) {
@@ -235,14 +278,13 @@ void Engine::release(std::vector<Fact>& facts, bool all) {
     if (auto* fact = std::get_if<Fact>(&pending.what))
       facts.push_back(std::move(*fact));
     else
-      conclude(std::get<TransitionSeen>(pending.what), pending.reset_after, facts);
+      conclude(pending, std::get<TransitionSeen>(pending.what), facts);
   }
 }
 
-void Engine::conclude(const TransitionSeen& seen, bool reset_after, std::vector<Fact>& facts) {
-  const bool over = is_over(seen);
+void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
   Responsible who;
-  if (owner_is_gone(seen))
+  if (owner_is_gone(seen) && !pending.owner_settled)
     who = by_listener(seen.attribution == Attribution::listener ? listeners_.by_cookie(seen.listener_cookie) : nullptr,
                       facts);
   else
@@ -254,21 +296,33 @@ void Engine::conclude(const TransitionSeen& seen, bool reset_after, std::vector<
       .from = seen.from,
       .to = seen.to,
       .in_state_ns = since(seen.time_ns, seen.entered_ns),
-      .responsible = who,
+      .responsible = std::move(who),
       .actor = std::nullopt,
       .cause = cause_of(seen),
       .ending = std::nullopt,
   };
   if (seen.actor.key.pid != 0) transition.actor = seen.actor;
-  if (!over) {
+  if (!is_over(seen)) {
     facts.emplace_back(std::move(transition));
     return;
   }
+  Closed closed = closed_of(transition, seen, pending.reset_after, facts);
+  transition.responsible = closed.responsible;
+  if (closed.ending == Ending::never_accepted && closed.closer && !transition.actor)
+    transition.actor = closed.closer->process;
+  if (closed.bucket == Bucket::time_wait) transition.to = State::time_wait;
+  transition.ending = closed.ending;
+  // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it.
+  if (closed.bucket != Bucket::fin_wait2) facts.emplace_back(std::move(transition));
+  facts.emplace_back(std::move(closed));
+}
 
+Closed Engine::closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,
+                         std::vector<Fact>& facts) {
   Closed closed{
       .time_ns = transition.time_ns,
       .connection = transition.connection,
-      .responsible = who,
+      .responsible = transition.responsible,
       .closer = std::nullopt,
       .first_fin = first_fin_of(seen),
       .ending = ending_of(seen, reset_after),
@@ -283,39 +337,50 @@ void Engine::conclude(const TransitionSeen& seen, bool reset_after, std::vector<
   closed.bucket = bucket_of(seen, closed.ending);
   // tcp_rcv_nxt_update() counts the peer's FIN as a byte.
   if ((seen.evidence.done || seen.peer_fin) && closed.bytes_received > 0) --closed.bytes_received;
-  if (seen.closer_by) closed.closer = Closer{seen.process, *seen.closer_by};
-  if (closed.ending == Ending::never_accepted && !closed.closer)
+  if (seen.closer_by)
+    closed.closer = Closer{seen.process, *seen.closer_by};
+  else if (closed.ending == Ending::never_accepted)
     closed.closer = listeners_.closer_of(seen.listener_cookie);
-  if (closed.closer && seen.attribution != Attribution::closer) {
-    closed.responsible = responsible(Attribution::closer, closed.closer->process, facts);
-    transition.responsible = closed.responsible;
-    if (!transition.actor) transition.actor = closed.closer->process;
-  }
-  if (closed.bucket == Bucket::time_wait) transition.to = State::time_wait;
-  transition.ending = closed.ending;
-  // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it.
-  if (closed.bucket != Bucket::fin_wait2) facts.emplace_back(std::move(transition));
-  facts.emplace_back(std::move(closed));
+  if (closed.closer) closed.responsible = responsible(Attribution::closer, closed.closer->process, facts);
+  return closed;
 }
 
 void Engine::snapshot(std::vector<Fact>& facts) {
   snapshot_wanted_ = false;
   const std::int64_t time_ns = realtime(now_ns_);
+  snapshot_connections(time_ns, facts);
+  snapshot_buckets(time_ns, facts);
+  tell(SnapshotEnd{time_ns}, facts);
+}
+
+void Engine::snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts) {
   for (const auto& [cookie, known] : connections_) {
     Snapshot row{
         .time_ns = time_ns,
         .connection = connection({known.tuple.netns, cookie}, known.tuple, known.mptcp),
         .state = known.state,
         .age_ns = since(now_ns_, known.entered_ns),
-        .responsible = {},
+        .responsible = responsible(known.attribution, known.process, facts),
     };
-    row.responsible = responsible(known.attribution, known.process, facts);
     // Not accepted yet: nobody holds it but its listener.
     if (!row.responsible.process && known.no_socket && known.state == State::close_wait)
       row.responsible = by_listener(listeners_.by_local_end(known.tuple), facts);
-    facts.emplace_back(std::move(row));
+    tell(std::move(row), facts);
   }
+}
+
+void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
+  const auto show = [&](const TransitionSeen& seen) {
+    const Bucket bucket = bucket_of(seen, ending_of(seen, false));
+    tell(Snapshot{.time_ns = time_ns,
+                  .connection = connection({seen.tuple.netns, seen.cookie}, seen.tuple, seen.evidence.mptcp),
+                  .state = bucket == Bucket::time_wait ? State::time_wait : State::fin_wait2,
+                  .age_ns = since(now_ns_, seen.time_ns),
+                  .responsible = responsible(seen.attribution, seen.process, facts)},
+         facts);
+  };
   for (const BucketRow& bucket : buckets_) {
+    if (early_buckets_.contains(bucket.cookie)) continue;  // its end was seen, and with it more than the walk says
     const Listener* listener = listeners_.by_local_end(bucket.tuple);
     if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
     Snapshot row{
@@ -328,9 +393,9 @@ void Engine::snapshot(std::vector<Fact>& facts) {
     // The timer was set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
     if (bucket.substate == State::time_wait && bucket.expires_in_ns <= time_wait_ns)
       row.age_ns = static_cast<std::uint64_t>(time_wait_ns - bucket.expires_in_ns);
-    facts.emplace_back(std::move(row));
+    tell(std::move(row), facts);
   }
-  facts.emplace_back(SnapshotEnd{time_ns});
+  for (const auto& [cookie, seen] : early_buckets_) show(seen);
 }
 
 void Engine::report_losses(std::vector<Fact>& facts, bool now) {
@@ -340,20 +405,28 @@ void Engine::report_losses(std::vector<Fact>& facts, bool now) {
   const std::uint64_t table = table_lost_ - told_table_lost_;
   if (ring + storage + table == 0) return;
   if (!now && told_ns_ != 0 && now_ns_ - told_ns_ < gap_pause_ns) return;
-  if (ring > 0) facts.emplace_back(Gap{realtime(now_ns_), ring, Gap::Where::ring});
-  if (storage > 0) facts.emplace_back(Gap{realtime(now_ns_), storage, Gap::Where::storage});
-  if (table > 0) facts.emplace_back(Gap{realtime(now_ns_), table, Gap::Where::table});
+  for (const auto& [lost, where] : {std::pair{ring, Gap::Where::ring}, std::pair{storage, Gap::Where::storage},
+                                    std::pair{table, Gap::Where::table}})
+    if (lost > 0) tell(Gap{realtime(now_ns_), lost, where}, facts);
   told_losses_ = seen_losses_;
   told_table_lost_ = table_lost_;
   told_ns_ = now_ns_;
-  if (!now) want_walk(true, facts);
+  // A table that is full is full after a walk too.
+  if (!now && ring + storage > 0) want_snapshot(facts);
 }
 
-void Engine::want_walk(bool tables, std::vector<Fact>& facts) {
-  if (tables ? snapshot_wanted_ : walk_asked_ns_ != 0 && now_ns_ - walk_asked_ns_ < walk_pause_ns) return;
-  if (tables) snapshot_wanted_ = true;
-  walk_asked_ns_ = now_ns_;
-  facts.emplace_back(WalkWanted{tables});
+void Engine::want_snapshot(std::vector<Fact>& facts) {
+  if (snapshot_wanted_) return;
+  snapshot_due_ = now_ns_ < walk_pause_until_ns_;
+  if (snapshot_due_) return;
+  snapshot_wanted_ = true;
+  facts.emplace_back(WalkWanted{true});
+}
+
+bool Engine::want_owner_walk(std::vector<Fact>& facts) {
+  if (now_ns_ < walk_pause_until_ns_) return false;
+  facts.emplace_back(WalkWanted{false});
+  return true;
 }
 
 Connection Engine::connection(ConnectionId id, const Tuple& tuple, bool mptcp) const {
@@ -385,8 +458,8 @@ std::int64_t Engine::realtime(std::uint64_t time_ns) const {
 }
 
 TotalsSoFar Engine::totals(std::uint64_t cpu_ms, std::uint64_t rss_bytes) const {
-  return {events_, seen_losses_.ring + seen_losses_.storage + table_lost_ + output_lost_, connections_.size(), cpu_ms,
-          rss_bytes};
+  const std::uint64_t kernel = seen_losses_.ring + seen_losses_.storage - losses_before_.ring - losses_before_.storage;
+  return {events_, kernel + table_lost_ + output_lost_, connections_.size(), cpu_ms, rss_bytes};
 }
 
 }  // namespace closewatch

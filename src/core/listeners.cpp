@@ -2,6 +2,7 @@
 #include <closewatch/core/listeners.hpp>
 
 #include <algorithm>
+#include <vector>
 
 namespace closewatch {
 namespace {
@@ -42,19 +43,29 @@ void Listeners::opened(const Listener& listener) {
 }
 
 void Listeners::closed(std::uint64_t cookie, const std::optional<Closer>& closer) {
-  const auto found = listeners_.find(cookie);
-  if (found != listeners_.end()) {
-    auto [at, end] = places_.equal_range(place(found->second.tuple));
-    at = std::find_if(at, end, [&](const auto& entry) { return entry.second == cookie; });
-    if (at != end) places_.erase(at);
-    listeners_.erase(found);
-  }
+  erase(cookie);
   if (!closer || !closers_.emplace(cookie, *closer).second) return;
   closed_.push_back(cookie);
   if (closed_.size() > closers_kept) {
     closers_.erase(closed_.front());
     closed_.pop_front();
   }
+}
+
+void Listeners::forget_unseen(std::uint64_t began_ns) {
+  std::vector<std::uint64_t> gone;
+  for (const auto& [cookie, listener] : listeners_)
+    if (listener.seen_ns < began_ns) gone.push_back(cookie);
+  for (const std::uint64_t cookie : gone) erase(cookie);
+}
+
+void Listeners::erase(std::uint64_t cookie) {
+  const auto found = listeners_.find(cookie);
+  if (found == listeners_.end()) return;
+  auto [at, end] = places_.equal_range(place(found->second.tuple));
+  at = std::find_if(at, end, [&](const auto& entry) { return entry.second == cookie; });
+  if (at != end) places_.erase(at);
+  listeners_.erase(found);
 }
 
 const Listener* Listeners::by_cookie(std::uint64_t cookie) const {

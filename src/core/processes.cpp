@@ -6,6 +6,13 @@ namespace closewatch {
 Processes::Found Processes::find(const Identity& identity) {
   const auto found = entries_.find(identity.key);
   if (found != entries_.end() && found->second->exec_id == identity.exec_id) return {found->second, false};
+  if (found != entries_.end() && found->second->exec_id > identity.exec_id) {
+    // The program that it was before: /proc knows the present one alone.
+    auto before = std::make_shared<ProcessEntry>();
+    before->exec_id = identity.exec_id;
+    before->exited = found->second->exited;
+    return {before, false};
+  }
   auto entry = std::make_shared<ProcessEntry>();
   entry->exec_id = identity.exec_id;
   if (found != entries_.end()) {
@@ -22,6 +29,10 @@ Processes::Found Processes::find(const Identity& identity) {
 void Processes::resolve(const ProcessResolved& answer) {
   const auto found = entries_.find(answer.key);
   if (found == entries_.end() || found->second->exec_id != answer.exec_id) return;
+  if (answer.skipped) {
+    entries_.erase(found);
+    return;
+  }
   found->second->details = answer.details;
   if (answer.exited) exited(answer.key);
 }

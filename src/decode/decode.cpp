@@ -51,6 +51,10 @@ std::optional<std::optional<Cause>> call_of(std::uint8_t value) {
   }
 }
 
+bool is_closing_call(const std::optional<Cause>& call) {
+  return !call || call == Cause::close || call == Cause::shutdown || call == Cause::exit;
+}
+
 std::optional<Role> role_of(std::uint8_t value) {
   switch (value) {
     case CW_ROLE_UNKNOWN: return Role::unknown;
@@ -120,6 +124,7 @@ Evidence evidence_of(std::uint32_t flags) {
       .receive_shutdown = (flags & CW_FLAG_RCV_SHUTDOWN) != 0,
       .hidden = (flags & CW_FLAG_HIDDEN) != 0,
       .matched = (flags & CW_FLAG_MATCHED) != 0,
+      .owner_met = (flags & CW_FLAG_OWNER_MET) != 0,
   };
 }
 
@@ -130,7 +135,8 @@ std::expected<TransitionSeen, DecodeError> transition_of(const cw_transition& ra
   const auto call = call_of(raw.call);
   const auto closer_by = call_of(raw.closer_by);
   const auto tuple = tuple_of(raw.tuple);
-  if (!from || !to || !attribution || !call || !closer_by || !tuple) return std::unexpected(DecodeError::field);
+  if (!from || !to || !attribution || !call || !closer_by || !is_closing_call(*closer_by) || !tuple)
+    return std::unexpected(DecodeError::field);
   TransitionSeen seen{
       .time_ns = raw.header.time_ns,
       .cookie = raw.cookie,

@@ -9,10 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
-#include <fstream>
-#include <iterator>
+#include <cstdio>
+#include <memory>
 
 namespace closewatch {
 namespace {
@@ -27,10 +28,14 @@ std::uint64_t milliseconds(const timeval& time) {
 }  // namespace
 
 std::optional<std::string> read_file(const std::filesystem::path& path) {
-  std::ifstream file{path, std::ios::binary};
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{std::fopen(path.c_str(), "re"), std::fclose};
   if (!file) return std::nullopt;
-  std::string text{std::istreambuf_iterator<char>{file}, {}};
-  if (file.bad()) return std::nullopt;
+  std::string text;
+  std::array<char, 4096> piece{};
+  while (const std::size_t length = std::fread(piece.data(), 1, piece.size(), file.get()))
+    text.append(piece.data(), length);
+  // A process that ends meanwhile (ESRCH), a folder (EISDIR): not there.
+  if (std::ferror(file.get()) != 0) return std::nullopt;
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
 }

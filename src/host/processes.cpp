@@ -3,10 +3,14 @@
 
 #include "host/machine.hpp"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
+#include <fstream>
 #include <map>
 #include <set>
 #include <string>
@@ -40,11 +44,14 @@ std::optional<std::string> link_target(const std::filesystem::path& path) {
 }
 
 std::optional<std::string> command_line(const std::filesystem::path& path) {
-  auto text = read_file(path);
-  if (!text) return std::nullopt;
+  std::ifstream file{path, std::ios::binary};
+  if (!file) return std::nullopt;
+  std::string line(command_line_limit, '\0');
+  file.read(line.data(), static_cast<std::streamsize>(line.size()));
+  line.resize(static_cast<std::size_t>(file.gcount()));
+  auto text = std::optional{std::move(line)};
   while (!text->empty() && text->back() == '\0') text->pop_back();
   std::replace(text->begin(), text->end(), '\0', ' ');
-  if (text->size() > command_line_limit) text->resize(command_line_limit);
   return text;
 }
 
@@ -138,6 +145,11 @@ std::optional<ProcessDetails> describe(const std::filesystem::path& root, const 
   const auto now = process_now(root, process.pid);
   if (!now || now->start_ticks != process.start_ticks) return std::nullopt;
   return details;
+}
+
+bool has_ended(const std::filesystem::path& root, const ProcessTicks& process) {
+  if (const auto now = process_now(root, process.pid)) return now->start_ticks != process.start_ticks;
+  return kill(static_cast<pid_t>(process.pid), 0) != 0 && errno == ESRCH;
 }
 
 std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,

@@ -35,6 +35,10 @@ struct ProcessStat {
 /// What /proc says of this very process. Empty where it has ended, also where its pid has been given to another.
 [[nodiscard]] std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process);
 
+/// It is known to have ended: /proc has another by its pid, or the kernel none. A /proc that hides others' processes
+/// (hidepid) says nothing.
+[[nodiscard]] bool has_ended(const std::filesystem::path& root, const ProcessTicks& process);
+
 /// These processes and all that descend from them.
 [[nodiscard]] std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,
                                                          const std::vector<ProcessTicks>& processes);

@@ -73,7 +73,7 @@ void append_json(Buffer& out, std::string_view text) {
       append(replacement);
     else if (decoded.point == '"' || decoded.point == '\\')
       out.push_back('\\'), out.push_back(static_cast<char>(decoded.point));
-    else if (decoded.point < 0x20 || decoded.point == 0x7F)
+    else if (decoded.point < 0x20 || (decoded.point >= 0x7F && decoded.point < 0xA0))
       fmt::format_to(std::back_inserter(out), FMT_COMPILE("\\u{:04x}"), static_cast<unsigned>(decoded.point));
     else
       append(text.substr(0, decoded.length));

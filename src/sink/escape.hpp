@@ -16,7 +16,8 @@ namespace closewatch {
 
 using Buffer = fmt::memory_buffer;
 
-/// A JSON string with its quotes (RFC 8259 section 7). What is no UTF-8 becomes U+FFFD.
+/// A JSON string with its quotes (RFC 8259 section 7). What is no UTF-8 becomes U+FFFD; control characters, C1 (which a
+/// terminal may obey) among them, are written as \u00xx.
 void append_json(Buffer& out, std::string_view text);
 
 /// The same text with nothing left that a terminal would obey, cut to `width` columns (0: as long as it is).

@@ -3,6 +3,7 @@
 
 #include <fmt/compile.h>
 
+#include <algorithm>
 #include <array>
 #include <iterator>
 #include <utility>
@@ -54,7 +55,7 @@ std::string_view colour_of(std::string_view to, std::optional<Ending> ending) {
   if (ending && *ending != Ending::fin) return "\x1b[31m";
   if (to == name(State::close_wait)) return "\x1b[33m";
   if (to == name(State::time_wait)) return "\x1b[36m";
-  return {};
+  return "";
 }
 
 std::string bytes_text(std::uint64_t bytes) {
@@ -80,8 +81,10 @@ std::string duration_text(std::uint64_t ns) {
   const auto in = [&](std::uint64_t unit) { return static_cast<double>(ns) / static_cast<double>(unit); };
   if (ns < ms) return fmt::format(FMT_COMPILE("{}us"), ns / us);
   if (ns < 99'950 * us) return fmt::format(FMT_COMPILE("{:.1f}ms"), in(ms));
-  if (ns < s) return fmt::format(FMT_COMPILE("{}ms"), ns / ms);
+  // Rounded, as the tenths are, so that what is longer never reads as shorter.
+  if (ns < s) return fmt::format(FMT_COMPILE("{}ms"), std::min(std::uint64_t{999}, (ns + ms / 2) / ms));
   if (ns < 99'950 * ms) return fmt::format(FMT_COMPILE("{:.1f}s"), in(s));
+  if (ns < 10 * minute) return fmt::format(FMT_COMPILE("{}s"), (ns + s / 2) / s);
   if (ns < 100 * minute) return fmt::format(FMT_COMPILE("{}m"), ns / minute);
   if (ns < 2 * day) return fmt::format(FMT_COMPILE("{:.1f}h"), in(hour));
   return fmt::format(FMT_COMPILE("{}d"), ns / day);
@@ -156,13 +159,14 @@ void TextSink::body(const Gap& gap) {
   fmt::format_to(std::back_inserter(line_),
                  FMT_COMPILE("{} --- {} events lost ({}); what follows is complete again ---\n"),
                  clock(gap.time_ns, style_.wide ? 6 : 0), gap.lost, name(gap.where));
-  put(true);
+  put();
 }
 
 void TextSink::show(const Line& line) {
   const auto& process = line.responsible->process;
   const std::string pid = process ? fmt::format(FMT_COMPILE("{}"), process->identity.key.pid) : "-";
   const std::string_view comm = process ? text(process->identity.comm) : "-";
+  if (!writer_.accepts()) return;
   header();
   line_.clear();
   if (style_.wide)
@@ -179,7 +183,7 @@ void TextSink::show_narrow(const Line& line, std::string_view pid, std::string_v
   if (line.from) change = fmt::format(FMT_COMPILE("{}{}"), short_name(*line.from), arrow());
   change += line.to;
   if (line.ending) change += fmt::format(FMT_COMPILE(" {}"), name(*line.ending));
-  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{};
+  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{""};
   fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:>6} {} {}{}{} {:>6}"), clock(line.time_ns, 0),
                  pid, printable(comm, style_.utf8, 8), fmt::format(FMT_COMPILE(":{}"), tuple.local.port),
                  padded(tail(endpoint_text(tuple.peer, tuple.family), 15, style_.utf8), 15, style_.utf8), colour,
@@ -192,7 +196,7 @@ void TextSink::show_wide(const Line& line, std::string_view pid, std::string_vie
   std::string change;
   if (line.from) change = fmt::format(FMT_COMPILE("{}{}"), name(*line.from), arrow());
   change += line.to;
-  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{};
+  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{""};
   fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:<8} {:<21} {:<21} {}{}{} {:>6} {:<14} {}{}"),
                  clock(line.time_ns, 6), pid, printable(comm, style_.utf8, 15), name(line.responsible->attribution),
                  endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), colour,
@@ -216,8 +220,7 @@ void TextSink::header() {
   put();
 }
 
-void TextSink::put(bool owed) {
-  if (!owed && !writer_.accepts()) return;
+void TextSink::put() {
   ++lines_;
   writer_.put({line_.data(), line_.size()});
 }

@@ -43,7 +43,7 @@ class TextSink final : public Sink {
   void show_narrow(const Line& line, std::string_view pid, std::string_view comm);
   void show_wide(const Line& line, std::string_view pid, std::string_view comm);
   void header();
-  void put(bool owed = false);
+  void put();
   [[nodiscard]] std::string clock(std::int64_t time_ns, int digits) const;
   [[nodiscard]] std::string_view arrow() const { return style_.utf8 ? "→" : ">"; }
 
@@ -61,7 +61,7 @@ class TextSink final : public Sink {
   std::size_t lines_ = 0;
 };
 
-/// At most six columns: 85us, 1.2ms, 12.3s, 10m, 3.4h, 12d.
+/// At most six columns: 85us, 1.2ms, 12.3s, 599s, 10m, 3.4h, 12d.
 [[nodiscard]] std::string duration_text(std::uint64_t ns);
 
 }  // namespace closewatch

@@ -13,8 +13,8 @@
 namespace closewatch {
 namespace {
 
-/// POLLOUT on a pipe promises room for this much, so that a write of it does not wait. The descriptor's own flags are
-/// left alone: they are shared with whoever gave it to us.
+/// POLLOUT on a pipe promises room for this much, so that a write of it does not wait even where the descriptor would
+/// (a terminal promises nothing: whoever opens one, opens it with O_NONBLOCK).
 constexpr std::size_t promised = PIPE_BUF;
 constexpr std::size_t file_chunk = std::size_t{1} << 20U;
 
@@ -60,7 +60,7 @@ std::expected<void, Error> Writer::pump() {
   if (!waiting()) {
     queue_.clear();
     sent_ = 0;
-  } else if (sent_ > limit_) {
+  } else if (sent_ > worth_a_write) {
     queue_.erase(0, sent_);
     sent_ = 0;
   }

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,11 @@ class Writer {
   /// Takes lines again, and returns how many were dropped.
   std::uint64_t resume();
 
+  /// What comes now is owed, and little: the limit no longer holds.
+  void lift_limit() { limit_ = std::numeric_limits<std::size_t>::max(); }
+  /// Enough is queued to be worth a write.
+  [[nodiscard]] bool is_full_enough() const { return queued() >= worth_a_write; }
+
   /// Writes what can be written without waiting. EPIPE where nobody reads any more.
   [[nodiscard]] std::expected<void, Error> pump();
   /// Waits up to `patience` for the rest to go out.
@@ -38,6 +44,7 @@ class Writer {
   [[nodiscard]] int fd() const { return fd_; }
 
  private:
+  static constexpr std::size_t worth_a_write = std::size_t{1} << 20U;
   [[nodiscard]] std::size_t queued() const { return queue_.size() - sent_; }
   [[nodiscard]] bool ready(int milliseconds) const;
 

@@ -113,13 +113,20 @@ void configure(closewatch_bpf& skeleton, const KernelSettings& settings) {
   config.remote_ports = static_cast<std::uint32_t>(settings.remote_ports.size());
   config.pids = static_cast<std::uint32_t>(settings.pids.size());
   config.comms = static_cast<std::uint32_t>(settings.comms.size());
-  config.children = settings.children ? 1 : 0;
 }
 
 std::expected<void, Error> put(bpf_map* map, const void* key, std::size_t size, const std::string& what) {
   const std::uint8_t one = 1;
   const int result = bpf_map__update_elem(map, key, size, &one, sizeof one, BPF_ANY);
   if (result != 0) return std::unexpected(error_of("put the filter on " + what + " into the kernel", result));
+  return {};
+}
+
+std::expected<void, Error> fill_pids(closewatch_bpf& skeleton, const std::vector<ProcessTicks>& pids) {
+  for (const ProcessTicks& process : pids) {
+    const cw_pid_key key{process.start_ticks, process.pid, 0};
+    if (auto done = put(skeleton.maps.filter_pids, &key, sizeof key, "processes"); !done) return done;
+  }
   return {};
 }
 
@@ -136,11 +143,7 @@ std::expected<void, Error> fill_filters(closewatch_bpf& skeleton, const KernelSe
     std::copy_n(comm.begin(), std::min(comm.size(), sizeof key.comm - 1), std::begin(key.comm));
     if (auto done = put(skeleton.maps.filter_comms, &key, sizeof key, "command names"); !done) return done;
   }
-  for (const ProcessTicks& process : settings.pids) {
-    const cw_pid_key key{process.start_ticks, process.pid, 0};
-    if (auto done = put(skeleton.maps.filter_pids, &key, sizeof key, "processes"); !done) return done;
-  }
-  return {};
+  return fill_pids(skeleton, settings.pids);
 }
 
 /// A tp_btf program whose tracepoint the kernel does not have would fail the whole load: look first.
@@ -191,6 +194,7 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
   }
   btf__free(kernel);
   bpf_program__set_autoload(skeleton.progs.process_fork, settings.children);
+  bpf_program__set_autoload(skeleton.progs.process_free, settings.children);
 
   bpf_map__set_max_entries(skeleton.maps.events, ring_size(settings.ring_bytes));
   configure(skeleton, settings);
@@ -209,9 +213,9 @@ std::expected<void, Error> KernelSource::attach() {
   if (!state.events || !state.rows) return std::unexpected(error_of("map the ring buffer", errno));
 
   // The second copy of the program goes on behind the first: it asks whether the first has been there.
-  for (bpf_program* program :
-       {skeleton.progs.transition, skeleton.progs.transition_nested, skeleton.progs.send_reset, skeleton.progs.use_recv,
-        skeleton.progs.use_send, skeleton.progs.process_exit, skeleton.progs.process_fork}) {
+  for (bpf_program* program : {skeleton.progs.transition, skeleton.progs.transition_nested, skeleton.progs.send_reset,
+                               skeleton.progs.use_recv, skeleton.progs.use_send, skeleton.progs.process_exit,
+                               skeleton.progs.process_fork, skeleton.progs.process_free}) {
     if (!bpf_program__autoload(program)) continue;
     bpf_link* link = bpf_program__attach(program);
     if (link == nullptr)
@@ -231,6 +235,10 @@ std::expected<void, Error> KernelSource::attach() {
   if (!state.tables_walk || !state.files_walk || !state.sockets_walk)
     return std::unexpected(error_of("attach the iterators", errno));
   return {};
+}
+
+std::expected<void, Error> KernelSource::watch(const std::vector<ProcessTicks>& pids) {
+  return fill_pids(*state_->skeleton, pids);
 }
 
 int KernelSource::event_fd() const { return ring_buffer__epoll_fd(state_->events.get()); }

@@ -37,7 +37,7 @@ struct KernelSettings {
   std::vector<std::string> comms;
 };
 
-/// What the kernel side lost or could not do so far (struct cw_counters), and what the kernel itself skipped.
+/// What the kernel side lost or could not do so far (struct cw_counters).
 struct KernelLosses {
   std::uint64_t ring = 0;
   std::uint64_t ring_others = 0;
@@ -60,6 +60,9 @@ class KernelSource {
   ~KernelSource();
 
   [[nodiscard]] std::expected<void, Error> attach();
+
+  /// Adds processes to those of the filter on pids, which must not have been empty at the load.
+  [[nodiscard]] std::expected<void, Error> watch(const std::vector<ProcessTicks>& pids);
 
   /// Readable when enough waits in the ring to be worth a wake-up; what is less is there all the same.
   [[nodiscard]] int event_fd() const;

@@ -6,7 +6,7 @@
 
 #include <linux/types.h>
 
-#define CW_FILTER_ENTRIES 1024
+#define CW_FILTER_ENTRIES 2048
 #define CW_FILTER_PIDS 65536
 
 enum cw_port_side { CW_PORT_LOCAL = 0, CW_PORT_REMOTE = 1 };
@@ -42,8 +42,6 @@ struct cw_config {
   __u32 remote_ports;
   __u32 pids;
   __u32 comms;
-  __u32 children; /* add what the processes in `pids` fork */
-  __u32 reserved;
 };
 
 #endif

@@ -74,10 +74,9 @@ enum cw_flag {
   CW_FLAG_RCV_SHUTDOWN = 1u << 8, /* sk_shutdown & RCV_SHUTDOWN: data that comes now is answered with a RST */
   CW_FLAG_LOCAL_FIN = 1u << 9,    /* our FIN was the first, or crossed the peer's */
   CW_FLAG_PEER_FIN = 1u << 10,    /* the peer's was the first, or crossed ours */
-  CW_FLAG_NESTED = 1u << 11,      /* seen by the second copy of the program (kernel-facts: nested transitions) */
-  CW_FLAG_NO_FILE = 1u << 12,     /* the kernel's own socket, or a subflow: no struct file */
-  CW_FLAG_MATCHED = 1u << 13,     /* the filters on processes let it through */
-  CW_FLAG_HIDDEN = 1u << 14,      /* filtered out: told for what others' attribution needs of a listener */
+  CW_FLAG_MATCHED = 1u << 11,     /* the filters on processes let it through */
+  CW_FLAG_HIDDEN = 1u << 12,      /* filtered out: told for what others' attribution needs of a listener */
+  CW_FLAG_OWNER_MET = 1u << 13,   /* of a row: its walk met the owner among the holders */
 };
 
 struct cw_header {
@@ -166,8 +165,7 @@ struct cw_socket_row {
   __u32 flags;
   __u8 state;
   __u8 attribution;
-  __u8 closer_by;
-  __u8 reserved;
+  __u8 reserved[2];
   struct cw_process process;
 };
 CW_ASSERT(sizeof(struct cw_socket_row) == 144, "cw_socket_row");

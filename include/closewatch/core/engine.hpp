@@ -33,6 +33,14 @@ class Engine {
   /// Something is held back for its time to come: keep the clock ticking.
   [[nodiscard]] bool holds_back() const { return !pending_.empty(); }
 
+  /// What the tables had no room for.
+  struct Refusals {
+    std::uint64_t connections = 0;
+    std::uint64_t listeners = 0;
+    std::uint64_t processes = 0;  ///< forgotten, and asked for again
+  };
+  [[nodiscard]] Refusals refusals() const { return {table_lost_, listeners_.refused(), processes_.evicted()}; }
+
  private:
   struct Known {
     Tuple tuple;
@@ -44,6 +52,7 @@ class Engine {
     Attribution attribution = Attribution::unknown;
     Identity process;
     bool no_socket = false;
+    bool owner_met = false;  ///< by the walk that its last row is of
     std::uint32_t walk = 0;  ///< the last walk that met it
   };
 
@@ -53,6 +62,7 @@ class Engine {
     std::uint64_t until_ns = 0;  ///< 0: ready
     bool reset_after = false;
     bool awaits_owner = false;
+    bool owner_settled = false;  ///< a walk has said who holds it, be it one that is about to end
   };
 
   void on(const TransitionSeen& seen, std::vector<Fact>& facts);
@@ -72,14 +82,23 @@ class Engine {
 
   void keep_listener(const TransitionSeen& seen);
   void keep_connection(const TransitionSeen& seen);
+  /// Hands a fact over behind those that wait.
+  void tell(Fact fact, std::vector<Fact>& facts);
+  void keep_early_bucket(const TransitionSeen& seen);
+  [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;
   void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
   void answer_owners();
   void release(std::vector<Fact>& facts, bool all = false);
-  void conclude(const TransitionSeen& seen, bool reset_after, std::vector<Fact>& facts);
+  void conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] Closed closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,
+                                 std::vector<Fact>& facts);
+  void snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts);
+  void snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts);
   void snapshot(std::vector<Fact>& facts);
   void report_losses(std::vector<Fact>& facts, bool now);
-  void want_walk(bool tables, std::vector<Fact>& facts);
+  void want_snapshot(std::vector<Fact>& facts);
 
+  bool want_owner_walk(std::vector<Fact>& facts);
   [[nodiscard]] bool owner_is_gone(const TransitionSeen& seen) const;
   [[nodiscard]] Connection connection(ConnectionId id, const Tuple& tuple, bool mptcp) const;
   [[nodiscard]] Responsible responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts);
@@ -93,6 +112,8 @@ class Engine {
   Listeners listeners_;
   std::unordered_map<std::uint64_t, Known> connections_;
   std::vector<BucketRow> buckets_;  ///< of the walk under way
+  /// Handed to a bucket while the first walk was under way: perhaps behind its back.
+  std::unordered_map<std::uint64_t, TransitionSeen> early_buckets_;
   std::deque<Pending> pending_;
 
   bool started_ = false;
@@ -101,12 +122,14 @@ class Engine {
   std::uint64_t events_ = 0;
 
   std::uint32_t walk_ = 1;
-  std::uint64_t walk_began_ns_ = 0;  ///< first row of the walk under way
   bool snapshot_wanted_ = false;
-  std::uint64_t walk_asked_ns_ = 0;
+  bool snapshot_due_ = false;  ///< and not asked for yet: a walk was done just now
+  std::uint64_t walk_pause_until_ns_ = 0;
+  std::uint64_t output_snapshot_ns_ = 0;
 
   LossSeen seen_losses_;
   LossSeen told_losses_;
+  LossSeen losses_before_;  ///< before the start, and so of no concern
   std::uint64_t table_lost_ = 0;
   std::uint64_t told_table_lost_ = 0;
   std::uint64_t output_lost_ = 0;

@@ -27,6 +27,7 @@ struct Evidence {
   bool receive_shutdown = false;     ///< data that comes is answered with a RST
   bool hidden = false;               ///< filtered out, told for what others' attribution needs
   bool matched = false;              ///< let through by the filters on processes
+  bool owner_met = false;            ///< of a row: its walk met the owner among the holders
   std::uint32_t unread = 0;          ///< rcv_nxt - copied_seq: the peer's FIN counts as one
   std::int32_t error = 0;            ///< sk_err
 };
@@ -97,9 +98,10 @@ struct BucketRow {
   std::int64_t expires_in_ns = 0;
 };
 
-/// The rows of a walk are complete.
+/// The rows of a walk are complete: what was there all the while, and did not change, has been met.
 struct WalkDone {
   std::uint64_t time_ns = 0;
+  std::uint64_t began_ns = 0;
 };
 
 /// Everything is attached and the first walk is done. The answers that head the stream.
@@ -113,7 +115,7 @@ struct Started {
   std::vector<std::pair<std::string, std::string>> options;  ///< as given, in order
 };
 
-/// The clock moved. Nothing that happened before `time_ns` - `settle_ns` is still in the ring.
+/// The clock moved. What happened before `time_ns` has been read; where that is not known yet, it is 0.
 struct Tick {
   std::uint64_t time_ns = 0;
   std::int64_t realtime_offset_ns = 0;  ///< added to a boot time it gives nanoseconds since 1970 (UTC)
@@ -136,6 +138,7 @@ struct OutputLost {
 struct ProcessResolved {
   ProcessKey key;
   std::uint32_t exec_id = 0;
+  bool skipped = false;  ///< not looked up this time: to be asked for again
   bool exited = false;
   ProcessDetails details;
 };

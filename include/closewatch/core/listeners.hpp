@@ -15,6 +15,7 @@ struct Listener {
   Tuple tuple;
   Identity process;  ///< pid 0 where unknown
   bool matched = false;
+  std::uint64_t seen_ns = 0;  ///< when it began to listen, or the last row that met it
 };
 
 /// Who listens where: names what was never accepted, and buckets from before the start.
@@ -25,14 +26,18 @@ class Listeners {
   void opened(const Listener& listener);
   /// It listens no more. Who closed it is remembered for the children that die with it.
   void closed(std::uint64_t cookie, const std::optional<Closer>& closer);
+  /// A walk that began at `began_ns` is done: who was not met has gone unseen.
+  void forget_unseen(std::uint64_t began_ns);
 
   [[nodiscard]] const Listener* by_cookie(std::uint64_t cookie) const;
   /// The listener that a connection with this local end came in on, if there is one.
   [[nodiscard]] const Listener* by_local_end(const Tuple& tuple) const;
   [[nodiscard]] std::optional<Closer> closer_of(std::uint64_t cookie) const;
+  /// Listeners that found no room.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
  private:
+  void erase(std::uint64_t cookie);
   static std::uint64_t place(const Tuple& tuple) { return (std::uint64_t{tuple.netns} << 16U) | tuple.local.port; }
 
   std::size_t limit_;

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The options of trace that choose: processes, names, ports, families, namespaces, types of event."""
+import steps
+from case import OPEN, USED, Case, finish, orphan, passive, waiting
+
+CLOSED = """
+    cli: close c
+    -- wait cli.c FIN_WAIT2
+    srv: close a
+    -- gone srv.a
+"""
+CLIENT = {"cli.c connect": orphan("cli")}
+SERVER = {"srv.a accept": passive("listener:srv|opener:srv", "srv")}
+
+
+def by_pid(name, expect, *more, script=CLOSED, first=OPEN):
+    """-p with the pid of an actor that lives already, its sockets not yet."""
+    def play(stage):
+        actor = stage.add_actor(name)
+        watch = stage.start_watch("-p", str(actor.pid), *more)
+        steps.run(stage, first + script)
+        finish(stage, watch, expect)
+    return play
+
+
+def by_inum(stage):
+    other = stage.netns["b"]
+    watch = stage.start_watch("--netns", str(other.inum), scope=None)
+    for label, name in (("", ""), ("b", "2")):
+        steps.run(stage, f"""
+            srv{name}@{label}: listen l 127.0.0.1 8080
+            cli{name}@{label}: connect c 127.0.0.1 8080
+            srv{name}: accept a l
+            cli{name}: close c
+            -- wait cli{name}.c FIN_WAIT2
+            """)
+    finish(stage, watch, {"cli2.c connect": orphan("cli2"), "srv2.a accept": waiting("listener:srv2")})
+
+
+def only_closed(stage):
+    watch = stage.start_watch("--events", "closed")
+    steps.run(stage, USED + CLOSED)
+    finish(stage, watch, {"cli.c connect": orphan("cli")[-1:], "srv.a accept": passive("", "srv")[-1:]},
+           only=("closed",))
+
+
+def kinds_of_events(stage):
+    watch = stage.start_watch("--events", "transition,snapshot")
+    steps.run(stage, USED + CLOSED)
+    finish(stage, watch, {"cli.c connect": orphan("cli")[:-1], "srv.a accept": passive("opener:srv", "srv")[:-1]},
+           only=("transition", "snapshot", "snapshot_end"))
+
+
+def two_pids(stage):
+    one, two = stage.add_actor("cli"), stage.add_actor("cl2")
+    watch = stage.start_watch("-p", f"{one.pid},{two.pid}")
+    steps.run(stage, OPEN + """
+        cl2: connect c 127.0.0.1 8080
+        cl3: connect c 127.0.0.1 8080
+        cli: close c
+        -- wait cli.c FIN_WAIT2
+        cl2: close c
+        -- wait cl2.c FIN_WAIT2
+        cl3: close c
+        -- wait cl3.c FIN_WAIT2
+        """)
+    finish(stage, watch, {"cli.c connect": orphan("cli"), "cl2.c connect": orphan("cl2")})
+
+
+# Forked after the start, of a process given by pid: followed with --children alone.
+FORKED = """
+    cli: send c 5
+    srv: fork kid
+    srv: close a
+    kid: recv a 5
+    kid: close a
+    -- wait kid.a FIN_WAIT2
+    kid: listen own 127.0.0.1 8081
+    cli: connect d 127.0.0.1 8081
+    kid: accept b own
+    cli: send d 5
+    kid: recv b 5
+    kid: close b
+    -- wait kid.b FIN_WAIT2
+"""
+
+PORTS = """
+    srv: listen l 127.0.0.1 8080
+    srv: listen m 127.0.0.1 8081
+    cli: connect c 127.0.0.1 8080
+    srv: accept a l
+    cli: connect d 127.0.0.1 8081
+    srv: accept b m
+    cli: close c
+    -- wait cli.c FIN_WAIT2
+    cli: close d
+    -- wait cli.d FIN_WAIT2
+"""
+FAMILIES = """
+    srv: listen l :: 8080
+    cli: connect c ::1 8080
+    srv: accept a l
+    cli: connect d ::ffff:127.0.0.1 8080
+    srv: accept b l
+    cli: close c
+    -- wait cli.c FIN_WAIT2
+    cli: close d
+    -- wait cli.d FIN_WAIT2
+"""
+
+CASES = [
+    Case("filter_pid_of_the_client", play=by_pid("cli", CLIENT)),
+    Case("filter_pid_of_the_server", play=by_pid("srv", SERVER)),
+    Case("filter_two_pids", play=two_pids),
+    Case("filter_pid_without_children", play=by_pid(
+        "srv", {"kid.a accept": orphan("kid")}, script=FORKED)),
+    Case("filter_pid_with_children", play=by_pid(
+        "srv", {"kid.a accept": orphan("kid"), "kid.b accept": orphan("kid")}, "--children", script=FORKED)),
+    Case("filter_comm", OPEN + CLOSED, CLIENT, options=("-c", "cli")),
+    Case("filter_comm_of_several", USED + CLOSED,
+         {**CLIENT, "srv.a accept": passive("opener:srv", "srv")}, options=("-c", "nobody,srv,cli")),
+    Case("filter_comm_and_port", OPEN + CLOSED, {}, options=("-c", "cli", "-L", "8080")),
+    Case("filter_comm_cut_at_15_bytes", """
+        srv: listen l 127.0.0.1 8080
+        cli: comm 6162636465666768696a6b6c6d6e6f70
+        cli: connect c 127.0.0.1 8080
+        cli: close c
+        -- wait cli.c FIN_WAIT2
+        """, {"cli.c connect": [line.replace("cli", "cli(abcdefghijklmno)") for line in orphan("cli")]},
+         options=("-c", "abcdefghijklmnop")),
+    Case("filter_local_port", PORTS, {"srv.a accept": waiting("listener:srv")}, options=("-L", "8080")),
+    Case("filter_remote_port", PORTS, {"cli.c connect": orphan("cli"), "cli.d connect": orphan("cli")},
+         options=("-D", "8080,8081")),
+    Case("filter_ports_are_and", PORTS, {}, options=("-L", "8080", "-D", "8081")),
+    Case("filter_ipv4", FAMILIES, {"cli.d connect": orphan("cli"), "srv.b accept": waiting("listener:srv")},
+         options=("-4",), needs="/proc/net/if_inet6"),
+    Case("filter_ipv6", FAMILIES, {"cli.c connect": orphan("cli"), "srv.a accept": waiting("listener:srv")},
+         options=("-6",), needs="/proc/net/if_inet6"),
+    Case("filter_netns_by_inode", play=by_inum, netns=("", "b")),
+    Case("filter_events_closed", play=only_closed),
+    Case("filter_events_several", play=kinds_of_events),
+]

@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The kernel tests: the built binary against real sockets, each case in a network namespace of its own.
+
+Needs root. Prints a line a case (ok, not ok, # SKIP why) and `N passed, N failed, N skipped` last.
+"""
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from case import play  # noqa: E402
+from harness import Failure, Skip, remove_stale_netns  # noqa: E402
+import cases_before  # noqa: E402
+import cases_close  # noqa: E402
+import cases_filter  # noqa: E402
+import cases_flood  # noqa: E402
+import cases_owner  # noqa: E402
+import cases_run  # noqa: E402
+import cases_tun  # noqa: E402
+
+MODULES = [cases_close, cases_tun, cases_owner, cases_before, cases_filter, cases_run, cases_flood]
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--closewatch", type=Path, default=ROOT / "build/closewatch", metavar="PATH")
+    parser.add_argument("--programs", type=Path, metavar="DIR", help="default: tests/programs beside closewatch")
+    parser.add_argument("--filter", default="", metavar="SUBSTR", help="only cases whose name has it")
+    parser.add_argument("--list", action="store_true", help="the names of the cases")
+    parser.add_argument("--keep", action="store_true", help="keep the streams, under the temporary folder")
+    parser.add_argument("--times", action="store_true", help="say how long each case took")
+    settings = parser.parse_args()
+    settings.closewatch = settings.closewatch.resolve()
+    settings.programs = (settings.programs or settings.closewatch.parent / "tests/programs").resolve()
+    return settings
+
+
+def why_not_traceable(settings):
+    """Asked of another program than the one under test: a broken closewatch must not look like a poor machine."""
+    words = [str(settings.programs / "transition-counter"), "0"]
+    result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return "" if result.stdout.startswith("ready") else result.stderr.strip().splitlines()[-1]
+
+
+def indented(text):
+    return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def run_case(number, case, settings, obstacle):
+    """'passed', 'failed' or 'skipped'."""
+    began = time.monotonic()
+    try:
+        if obstacle:
+            raise Skip(f"nothing can be traced here: {obstacle}")
+        play(case, settings)
+        verdict, said = "passed", f"ok {number} {case.name}"
+    except Skip as skip:
+        verdict, said = "skipped", f"ok {number} {case.name} # SKIP {skip}"
+    except Failure as failure:
+        verdict, said = "failed", f"not ok {number} {case.name}\n{indented(str(failure)).rstrip()}"
+    except Exception:  # a fault of the runner's own fails the case and not the run
+        verdict, said = "failed", f"not ok {number} {case.name}\n{indented(traceback.format_exc()).rstrip()}"
+    if settings.times:
+        said += f"  # {time.monotonic() - began:.2f} s"
+    print(said, flush=True)
+    return verdict
+
+
+def interrupted(signal_number, frame):
+    raise KeyboardInterrupt
+
+
+def main():
+    settings = parse_arguments()
+    cases = [case for module in MODULES for case in module.CASES if settings.filter in case.name]
+    if settings.list:
+        print("\n".join(case.name for case in cases))
+        return 0
+    if os.geteuid() != 0:
+        print("the kernel tests make network namespaces and load BPF programs: run them as root", file=sys.stderr)
+        return 1
+    needed = [settings.closewatch, *(settings.programs / name for name in ("actor", "flood", "transition-counter"))]
+    missing = [path for path in needed if not path.exists()]
+    if missing:
+        print(f"not built: {', '.join(map(str, missing))}: run scripts/build first", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, interrupted)
+    remove_stale_netns()
+    obstacle = why_not_traceable(settings)
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    try:
+        for number, case in enumerate(cases, 1):
+            counts[run_case(number, case, settings, obstacle)] += 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        counts["failed"] += 1
+    print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return 1 if counts["failed"] or not sum(counts.values()) else 0
+
+
+sys.exit(main())
