@@ -305,7 +305,7 @@ static __always_inline void begin(struct socket_state *state, int from, int to, 
     become_child(state, now);
   else if (from == TCP_CLOSE && to != TCP_CLOSE)
     become_new(state, now);
-  else if (state->state && state->state != (__u32)from)
+  else if (state->state && state->state != (__u32)from && matches(state))
     count(&counters.missed);
 }
 
@@ -325,6 +325,15 @@ static __always_inline void emit(const struct socket_state *state, const struct 
     emit_transition(state, change, shown);
 }
 
+/* A loss counts where the event would have been shown; of its process nothing is known. */
+static __always_inline void count_without_storage(struct sock *sk) {
+  struct cw_tuple tuple = {};
+
+  tuple_of(&sk->__sk_common, &tuple);
+  if (matches_tuple(&tuple))
+    count(&counters.storage_failed);
+}
+
 /*
  * Both copies of the program run this; the second acts only where the first was skipped. The kernel skips a program
  * that is already running on this CPU (a softirq came in between), told only by its recursion_misses.
@@ -340,7 +349,7 @@ static __always_inline int on_transition(struct sock *sk, int from, int to, int 
   state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
   if (!state) {
     if (second) /* once, and after both have tried */
-      count(&counters.storage_failed);
+      count_without_storage(sk);
     return 0;
   }
   if (is_handled(state, to, second))

@@ -143,6 +143,7 @@ std::expected<void, Error> Session::stop() {
   const OwnUsage used = own_usage(settings_.root);
   step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
   spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
+  spdlog::debug("{} transitions found no storage, {} did not fit the state kept", losses_.storage, losses_.missed);
   if (losses_.ring_others > 0) spdlog::warn("the ring had no room for {} resets or processes", losses_.ring_others);
   if (losses_.processes > 0) spdlog::warn("{} processes could not be announced", losses_.processes);
   const Engine::Refusals refusals = engine_.refusals();
