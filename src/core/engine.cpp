@@ -53,11 +53,15 @@ Engine::Engine(const Settings& settings)
     : settings_(settings), processes_(settings.processes_limit), listeners_(settings.listeners_limit) {}
 
 void Engine::step(const Event& event, std::vector<Fact>& facts) {
-  std::visit([&](const auto& what) { on(what, facts); }, event);
+  std::visit(
+      [&](const auto& what) {
+        if constexpr (requires { what.time_ns; }) now_ns_ = std::max(now_ns_, what.time_ns);
+        on(what, facts);
+      },
+      event);
 }
 
 void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, seen.time_ns);
   keep_listener(seen);
   if (seen.evidence.hidden) return;
   keep_connection(seen);
@@ -82,7 +86,6 @@ void Engine::on(const ResetSeen& seen, std::vector<Fact>& facts) {
     found->reset_after = true;
     found->until_ns = found->awaits_owner ? found->until_ns : 0;
   }
-  now_ns_ = std::max(now_ns_, seen.time_ns);
   release(facts);
 }
 
@@ -98,30 +101,31 @@ void Engine::on(const SocketRow& row, std::vector<Fact>&) {
     listeners_.opened({row.cookie, row.tuple, row.process, row.evidence.matched, row.time_ns});
     return;
   }
-  const auto found = connections_.find(row.cookie);
-  if (found == connections_.end() && connections_.size() >= settings_.connections_limit) {
+  Known* known = room_for(row.cookie);
+  if (known == nullptr) {
     if (!started_) ++table_lost_;  // later it was counted already, with the transition that found no room
     return;
   }
-  Known& known = found != connections_.end() ? found->second : connections_[row.cookie];
-  known.walk = walk_;
-  if (known.changed_ns > row.time_ns) return;  // a transition that came after the row was read first
-  known.tuple = row.tuple;
-  known.state = row.state;
-  known.mptcp = row.evidence.mptcp;
-  known.changed_ns = row.time_ns;
-  known.entered_ns = row.entered_ns;
-  known.listener_cookie = row.listener_cookie;
-  known.attribution = row.attribution;
-  known.process = row.process;
-  known.no_socket = row.evidence.no_socket;
-  known.owner_met = row.evidence.owner_met;
+  known->walk = walk_;
+  if (known->changed_ns > row.time_ns) return;  // a transition that came after the row was read first
+  *known = {
+      .tuple = row.tuple,
+      .state = row.state,
+      .mptcp = row.evidence.mptcp,
+      .changed_ns = row.time_ns,
+      .entered_ns = row.entered_ns,
+      .listener_cookie = row.listener_cookie,
+      .attribution = row.attribution,
+      .process = row.process,
+      .no_socket = row.evidence.no_socket,
+      .owner_met = row.evidence.owner_met,
+      .walk = walk_,
+  };
 }
 
 void Engine::on(const BucketRow& row, std::vector<Fact>&) { buckets_.push_back(row); }
 
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, done.time_ns);
   // What no walk meets any more has ended unseen.
   std::erase_if(connections_, [&](const auto& entry) {
     return entry.second.walk != walk_ && entry.second.changed_ns < done.began_ns;
@@ -136,7 +140,6 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
 }
 
 void Engine::on(const Started& started, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, started.time_ns);
   started_ = true;
   told_losses_ = seen_losses_;
   losses_before_ = seen_losses_;
@@ -148,7 +151,6 @@ void Engine::on(const Started& started, std::vector<Fact>& facts) {
 }
 
 void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, tick.time_ns);
   realtime_offset_ns_ = tick.realtime_offset_ns;
   release(facts);
   if (snapshot_due_) want_snapshot(facts);
@@ -156,13 +158,11 @@ void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
 }
 
 void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, seen.time_ns);
   seen_losses_ = seen;
   report_losses(facts, false);
 }
 
 void Engine::on(const OutputLost& lost, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, lost.time_ns);
   output_lost_ += lost.lines;
   tell(Gap{realtime(now_ns_), lost.lines, Gap::Where::output}, facts);
   if (output_snapshot_ns_ != 0 && now_ns_ - output_snapshot_ns_ < output_snapshot_pause_ns) return;
@@ -173,13 +173,11 @@ void Engine::on(const OutputLost& lost, std::vector<Fact>& facts) {
 void Engine::on(const ProcessResolved& answer, std::vector<Fact>&) { processes_.resolve(answer); }
 
 void Engine::on(const Usage& usage, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, usage.time_ns);
   release(facts);
   tell(Stats{realtime(now_ns_), totals(usage.cpu_ms, usage.rss_bytes)}, facts);
 }
 
 void Engine::on(const Stopped& stopped, std::vector<Fact>& facts) {
-  now_ns_ = std::max(now_ns_, stopped.time_ns);
   release(facts, true);
   report_losses(facts, true);
   facts.emplace_back(Bye{realtime(now_ns_), totals(stopped.cpu_ms, stopped.rss_bytes), 0});
@@ -200,23 +198,33 @@ void Engine::keep_connection(const TransitionSeen& seen) {
     connections_.erase(seen.cookie);
     return;
   }
-  const auto found = connections_.find(seen.cookie);
-  if (found == connections_.end() && connections_.size() >= settings_.connections_limit) {
+  Known* known = room_for(seen.cookie);
+  if (known == nullptr) {
     ++table_lost_;
     return;
   }
-  Known& known = found != connections_.end() ? found->second : connections_[seen.cookie];
-  if (known.changed_ns > seen.time_ns) return;  // older than the row of a walk
-  known.tuple = seen.tuple;
-  known.state = seen.to;
-  known.mptcp = seen.evidence.mptcp;
-  known.changed_ns = seen.time_ns;
-  known.entered_ns = seen.time_ns;
-  known.listener_cookie = seen.listener_cookie;
-  known.attribution = seen.attribution;
-  known.process = seen.process;
-  known.no_socket = seen.evidence.no_socket;
-  known.owner_met = false;
+  if (known->changed_ns > seen.time_ns) return;  // older than the row of a walk
+  *known = {
+      .tuple = seen.tuple,
+      .state = seen.to,
+      .mptcp = seen.evidence.mptcp,
+      .changed_ns = seen.time_ns,
+      // A close() after shutdown() leaves the state as it is.
+      .entered_ns = seen.from == seen.to ? seen.entered_ns : seen.time_ns,
+      .listener_cookie = seen.listener_cookie,
+      .attribution = seen.attribution,
+      .process = seen.process,
+      .no_socket = seen.evidence.no_socket,
+      .owner_met = false,
+      .walk = known->walk,
+  };
+}
+
+Engine::Known* Engine::room_for(std::uint64_t cookie) {
+  const auto found = connections_.find(cookie);
+  if (found != connections_.end()) return &found->second;
+  if (connections_.size() >= settings_.connections_limit) return nullptr;
+  return &connections_[cookie];
 }
 
 void Engine::keep_early_bucket(const TransitionSeen& seen) {

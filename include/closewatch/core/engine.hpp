@@ -82,6 +82,8 @@ class Engine {
 
   void keep_listener(const TransitionSeen& seen);
   void keep_connection(const TransitionSeen& seen);
+  /// The entry of this connection, made where there is none; null where the table is full.
+  [[nodiscard]] Known* room_for(std::uint64_t cookie);
   /// Hands a fact over behind those that wait.
   void tell(Fact fact, std::vector<Fact>& facts);
   void keep_early_bucket(const TransitionSeen& seen);
