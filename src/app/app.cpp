@@ -30,8 +30,10 @@ class MessageSink final : public spdlog::sinks::base_sink<spdlog::details::null_
   void sink_it_(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t text;
     formatter_->format(message, text);
+    // Why it ended is worth a moment; the rest is not.
+    constexpr int patience_for_errors_ms = 1000;
     pollfd entry{STDERR_FILENO, POLLOUT, 0};
-    if (message.level < spdlog::level::err && poll(&entry, 1, 0) <= 0) return;
+    if (poll(&entry, 1, message.level >= spdlog::level::err ? patience_for_errors_ms : 0) <= 0) return;
     if (::write(STDERR_FILENO, text.data(), text.size()) < 0) return;  // nowhere left to say so
   }
   void flush_() override {}

@@ -95,6 +95,20 @@ std::expected<KernelSettings, Error> kernel_settings(const Options& options, boo
   return settings;
 }
 
+/// What was forked between the first look at /proc and the attaching. A child of one that was not watched yet is not
+/// watched either: look again until nobody new turns up, which whoever forks without end could put off for ever.
+std::expected<void, Error> watch_descendants(KernelSource& source, std::vector<ProcessTicks> known) {
+  constexpr int looks_at_most = 100;
+  for (int look = 0; look < looks_at_most; ++look) {
+    std::vector<ProcessTicks> found = with_descendants(root, known);
+    const bool all_known = found.size() == known.size();
+    if (auto watched = source.watch(found); !watched) return watched;
+    if (all_known) break;
+    known = std::move(found);
+  }
+  return {};
+}
+
 class Output {
  public:
   static std::expected<Output, Error> open(const std::string& path) {
@@ -193,9 +207,8 @@ Exit run_trace(const Options& options) {
   auto source = KernelSource::load(*settings, [](const std::string& text) { spdlog::debug("{}", text); });
   if (!source) return refuse(Exit::failed, message_of(explained(source.error())));
   if (auto attached = source->attach(); !attached) return refuse(Exit::failed, message_of(explained(attached.error())));
-  // What was forked between the look at /proc and now.
   if (options.children)
-    if (auto watched = source->watch(with_descendants(root, settings->pids)); !watched)
+    if (auto watched = watch_descendants(*source, settings->pids); !watched)
       return refuse(Exit::failed, message_of(watched.error()));
   for (const std::string& limit : machine.limits) spdlog::warn("{}", limit);
   for (const std::string& limit : source->degraded()) spdlog::warn("{}", limit);

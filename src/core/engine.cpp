@@ -189,7 +189,7 @@ void Engine::keep_listener(const TransitionSeen& seen) {
   } else if (seen.from == State::listen && seen.to == State::close) {
     std::optional<Closer> closer;
     if (seen.actor.key.pid != 0 && seen.call) closer = Closer{seen.actor, closing_call(*seen.call)};
-    listeners_.closed(seen.cookie, closer);
+    listeners_.closed(seen.cookie, seen.tuple, closer);
   }
 }
 
@@ -348,7 +348,8 @@ Closed Engine::closed_of(const Transition& transition, const TransitionSeen& see
   if (seen.closer_by)
     closed.closer = Closer{seen.process, *seen.closer_by};
   else if (closed.ending == Ending::never_accepted)
-    closed.closer = listeners_.closer_of(seen.listener_cookie);
+    closed.closer = seen.listener_cookie != 0 ? listeners_.closer_of(seen.listener_cookie)
+                                              : listeners_.closer_of_local_end(seen.tuple);
   if (closed.closer) closed.responsible = responsible(Attribution::closer, closed.closer->process, facts);
   return closed;
 }

@@ -42,12 +42,12 @@ void Listeners::opened(const Listener& listener) {
   places_.emplace(place(listener.tuple), listener.cookie);
 }
 
-void Listeners::closed(std::uint64_t cookie, const std::optional<Closer>& closer) {
+void Listeners::closed(std::uint64_t cookie, const Tuple& tuple, const std::optional<Closer>& closer) {
   erase(cookie);
-  if (!closer || !closers_.emplace(cookie, *closer).second) return;
+  if (!closer || !gone_.emplace(cookie, Gone{tuple, *closer}).second) return;
   closed_.push_back(cookie);
   if (closed_.size() > closers_kept) {
-    closers_.erase(closed_.front());
+    gone_.erase(closed_.front());
     closed_.pop_front();
   }
 }
@@ -85,9 +85,17 @@ const Listener* Listeners::by_local_end(const Tuple& tuple) const {
 }
 
 std::optional<Closer> Listeners::closer_of(std::uint64_t cookie) const {
-  const auto found = closers_.find(cookie);
-  if (found == closers_.end()) return std::nullopt;
-  return found->second;
+  const auto found = gone_.find(cookie);
+  if (found == gone_.end()) return std::nullopt;
+  return found->second.closer;
+}
+
+std::optional<Closer> Listeners::closer_of_local_end(const Tuple& tuple) const {
+  for (auto cookie = closed_.rbegin(); cookie != closed_.rend(); ++cookie) {
+    const Gone& gone = gone_.at(*cookie);
+    if (place(gone.tuple) == place(tuple) && receives(gone.tuple, tuple)) return gone.closer;
+  }
+  return std::nullopt;
 }
 
 }  // namespace closewatch

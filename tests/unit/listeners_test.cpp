@@ -37,7 +37,7 @@ TEST_CASE("a listener is found by its cookie until it is closed", "[listeners]")
   listeners.opened(listens(1, "0.0.0.0", 80));
   REQUIRE(listeners.by_cookie(1) != nullptr);
   CHECK(listeners.by_cookie(1)->process.key.pid == 900);
-  listeners.closed(1, std::nullopt);
+  listeners.closed(1, Tuple{}, std::nullopt);
   CHECK(listeners.by_cookie(1) == nullptr);
   CHECK(found(listeners, to("10.0.0.7", 80)) == 0);
 }
@@ -65,7 +65,7 @@ TEST_CASE("the more specific listener takes the connection", "[listeners]") {
   listeners.opened(listens(4, "2001:db8::7", 80));
   CHECK(found(listeners, to("2001:db8::7", 80)) == 4);
   CHECK(found(listeners, to("2001:db8::8", 80)) == 1);
-  listeners.closed(3, std::nullopt);
+  listeners.closed(3, Tuple{}, std::nullopt);
   CHECK(found(listeners, to("10.0.0.7", 80)) == 2);
 }
 
@@ -95,7 +95,7 @@ TEST_CASE("listeners beyond the limit are refused and counted", "[listeners]") {
   CHECK(listeners.refused() == 3);
   CHECK(listeners.by_cookie(2) != nullptr);
   CHECK(listeners.by_cookie(3) == nullptr);
-  listeners.closed(1, std::nullopt);
+  listeners.closed(1, Tuple{}, std::nullopt);
   listeners.opened(listens(6, "0.0.0.0", 6));
   CHECK(listeners.by_cookie(6) != nullptr);
   CHECK(listeners.refused() == 3);
@@ -105,23 +105,23 @@ TEST_CASE("who closed a listener is remembered for its children", "[listeners]")
   Listeners listeners{10};
   listeners.opened(listens(1, "0.0.0.0", 80));
   CHECK_FALSE(listeners.closer_of(1));
-  listeners.closed(1, closer(5));
+  listeners.closed(1, Tuple{}, closer(5));
   REQUIRE(listeners.closer_of(1));
   CHECK(listeners.closer_of(1)->process.key.pid == 5);
   SECTION("also of one that the table had no room for") {
-    listeners.closed(77, closer(6));
+    listeners.closed(77, Tuple{}, closer(6));
     REQUIRE(listeners.closer_of(77));
     CHECK(listeners.closer_of(77)->process.key.pid == 6);
   }
   SECTION("not where nobody's call closed it") {
-    listeners.closed(2, std::nullopt);
+    listeners.closed(2, Tuple{}, std::nullopt);
     CHECK_FALSE(listeners.closer_of(2));
   }
 }
 
 TEST_CASE("only the closers of late are remembered", "[listeners]") {
   Listeners listeners{10};
-  for (std::uint64_t cookie = 1; cookie <= 1025; ++cookie) listeners.closed(cookie, closer(5));
+  for (std::uint64_t cookie = 1; cookie <= 1025; ++cookie) listeners.closed(cookie, Tuple{}, closer(5));
   CHECK_FALSE(listeners.closer_of(1));
   CHECK(listeners.closer_of(2));
   CHECK(listeners.closer_of(1025));
@@ -142,4 +142,16 @@ TEST_CASE("listeners that a walk has not met are forgotten", "[listeners]") {
   old.seen_ns = 210;
   listeners.opened(old);
   CHECK(found(listeners, to("10.0.0.8", 80)) == 1);
+}
+
+TEST_CASE("who closed a listener is known by its port too, the latest first", "[listeners]") {
+  Listeners listeners{10};
+  CHECK_FALSE(listeners.closer_of_local_end(to("127.0.0.1", 80)));
+  listeners.closed(1, listens(1, "0.0.0.0", 80).tuple, closer(5));
+  listeners.closed(2, listens(2, "127.0.0.1", 81).tuple, closer(6));
+  listeners.closed(3, listens(3, "0.0.0.0", 80).tuple, closer(7));
+  REQUIRE(listeners.closer_of_local_end(to("127.0.0.1", 80)));
+  CHECK(listeners.closer_of_local_end(to("127.0.0.1", 80))->process.key.pid == 7);
+  CHECK(listeners.closer_of_local_end(to("127.0.0.1", 81))->process.key.pid == 6);
+  CHECK_FALSE(listeners.closer_of_local_end(to("127.0.0.2", 81)));  // another address than it listened on
 }

@@ -25,7 +25,7 @@ class Listeners {
 
   void opened(const Listener& listener);
   /// It listens no more. Who closed it is remembered for the children that die with it.
-  void closed(std::uint64_t cookie, const std::optional<Closer>& closer);
+  void closed(std::uint64_t cookie, const Tuple& tuple, const std::optional<Closer>& closer);
   /// A walk that began at `began_ns` is done: who was not met has gone unseen.
   void forget_unseen(std::uint64_t began_ns);
 
@@ -33,6 +33,8 @@ class Listeners {
   /// The listener that a connection with this local end came in on, if there is one.
   [[nodiscard]] const Listener* by_local_end(const Tuple& tuple) const;
   [[nodiscard]] std::optional<Closer> closer_of(std::uint64_t cookie) const;
+  /// Who closed the listener that had this local end, of late.
+  [[nodiscard]] std::optional<Closer> closer_of_local_end(const Tuple& tuple) const;
   /// Listeners that found no room.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
@@ -43,7 +45,11 @@ class Listeners {
   std::size_t limit_;
   std::unordered_map<std::uint64_t, Listener> listeners_;
   std::unordered_multimap<std::uint64_t, std::uint64_t> places_;  ///< (namespace, port) → cookie
-  std::unordered_map<std::uint64_t, Closer> closers_;             ///< of listeners closed of late
+  struct Gone {
+    Tuple tuple;
+    Closer closer;
+  };
+  std::unordered_map<std::uint64_t, Gone> gone_;                  ///< listeners closed of late
   std::deque<std::uint64_t> closed_;                              ///< their cookies, longest ago first
   std::uint64_t refused_ = 0;
 };
