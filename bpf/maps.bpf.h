@@ -56,6 +56,8 @@ struct socket_state {
   __u8 releasing; /* the call that gives the last reference up, if one does */
   __u8 from; /* and its states */
   __u8 to;
+  __u8 owner_matched; /* the filters on processes let the owner through: what a listener's children inherit */
+  __u8 holder_matched; /* likewise `holder` */
   __u8 fin_acked; /* all that was sent, the FIN included, is acknowledged */
 };
 

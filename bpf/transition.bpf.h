@@ -132,8 +132,13 @@ static __always_inline void start_over(struct socket_state *state, __u64 now) {
 
 static __always_inline void remember_process(struct socket_state *state, struct task_struct *task,
                                              const struct cw_process *process) {
-  if (filters_processes() && !state->matched)
-    state->matched = (__u8)matches_process(task, process);
+  if (filters_processes()) {
+    __u8 matched = (__u8)matches_process(task, process);
+
+    state->matched |= matched;
+    if (called(state) == CW_CALL_LISTEN)
+      state->owner_matched = matched;
+  }
   announce(task, process);
 }
 
@@ -268,6 +273,8 @@ static __always_inline void become_child(struct socket_state *state, __u64 now) 
   state->attribution = state->owner.tgid && !(state->owner_version & 1) ? CW_BY_LISTENER : CW_BY_UNKNOWN;
   state->owner_version = 0;
   state->closer_version = 0;
+  /* Whoever else holds the listener has no part in what another accepts. */
+  state->matched = state->owner_matched;
 }
 
 static __always_inline void become_new(struct socket_state *state, __u64 now) {
@@ -364,7 +371,8 @@ static __always_inline int on_transition(struct sock *sk, int from, int to, int 
 
   change.cookie = bpf_get_socket_cookie(sk);
   change.error = sk->sk_err;
-  change.entered_ns = state->entered_ns;
+  /* What begins now was in no state that we saw begin. */
+  change.entered_ns = state->entered_ns == change.now ? 0 : state->entered_ns;
   keep_tuple(state, sk, tp);
   keep_fins(state);
   gather_flags(&state->flags, state, sk);

@@ -48,6 +48,7 @@ static __always_inline int on_bucket(struct seq_file *seq, struct sock_common *s
 static __always_inline int on_holder(struct task_struct *task, struct sock *sk) {
   struct socket_state *state;
   struct cw_process holder;
+  __u8 matched = 0;
 
   if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state == TCP_CLOSE)
     return 0;
@@ -55,13 +56,15 @@ static __always_inline int on_holder(struct task_struct *task, struct sock *sk) 
   if (!state)
     return 0;
   process_of(task, &holder);
-  if (filters_processes() && !state->matched)
-    state->matched = (__u8)matches_process(task, &holder);
+  if (filters_processes())
+    matched = (__u8)matches_process(task, &holder);
+  state->matched |= matched;
   if (same_process(&holder, &state->owner))
     state->owner_walk = walk;
   else if (state->holder_walk != walk || holder.start_ns < state->holder.start_ns) {
     state->holder = holder;
     state->holder_walk = walk;
+    state->holder_matched = matched;
     announce(task, &holder);
   }
   return 0;
@@ -79,6 +82,7 @@ static __always_inline void settle_owner(struct socket_state *state) {
     state->absent_walk = walk;
     return;
   }
+  state->owner_matched = state->holder_matched;
   set_owner(state, &state->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 

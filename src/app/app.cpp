@@ -45,10 +45,12 @@ void set_up_messages() {
   spdlog::set_default_logger(std::move(logger));
 }
 
-/// Closed standard descriptors would be given to the first file or program that is opened.
+/// Closed standard descriptors would be given to the first file or program that is opened. Standard output is taken so
+/// that writing to it fails: results that go nowhere are not to pass for written.
 void occupy_standard_descriptors() {
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) std::abort();
+  for (const auto& [fd, mode] :
+       {std::pair{STDIN_FILENO, O_RDONLY}, std::pair{STDOUT_FILENO, O_RDONLY}, std::pair{STDERR_FILENO, O_WRONLY}})
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", mode) < 0) std::abort();
 }
 
 }  // namespace

@@ -112,21 +112,22 @@ void read_lists(const CLI::App& app, const Lists& lists, Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options, Lists& lists) {
-  app.add_option("-p,--pid", lists.pids, "sockets that these processes opened, hold or closed")->type_name("PID[,…]");
+  app.add_option("-p,--pid", lists.pids, "sockets that these processes opened, hold or closed")->type_name("PID[,...]");
   app.add_flag("--children", options.children, "with --pid: their descendants too");
-  app.add_option("-c,--comm", lists.comms, "likewise, by command name (its first 15 bytes)")->type_name("NAME[,…]");
+  app.add_option("-c,--comm", lists.comms, "likewise, by command name (its first 15 bytes)")->type_name("NAME[,...]");
   app.add_option("--cgroup", options.cgroup, "only processes below this cgroup (v2)")->type_name("PATH");
   app.add_option("--netns", options.netns, "only this network namespace")->type_name("INUM or PATH");
-  app.add_option("-L,--local-port", lists.local_ports, "only these local ports")->type_name("N[,…]");
-  app.add_option("-D,--remote-port", lists.remote_ports, "only these remote ports")->type_name("N[,…]");
+  app.add_option("-L,--local-port", lists.local_ports, "only these local ports")->type_name("N[,...]");
+  app.add_option("-D,--remote-port", lists.remote_ports, "only these remote ports")->type_name("N[,...]");
   app.add_flag("-4", options.ipv4, "only IPv4 (IPv4-mapped IPv6 counts as IPv4)");
   app.add_flag("-6", options.ipv6, "only IPv6");
-  app.add_option("-d,--duration", lists.duration, "stop after TIME: 10, 10s, 500ms, 2m, 1h")->type_name("TIME");
+  app.add_option("-d,--duration", lists.duration, "stop after TIME: 10, 10s, 500ms, 2m, 1h; 0: one look")
+      ->type_name("TIME");
   app.add_flag("-j,--json", options.json, "one JSON object a line");
   app.add_option("-o,--output", options.output, "write there instead of to standard output")->type_name("FILE");
   app.add_flag("-w,--wide", options.wide, "text: all columns, more than 80");
   app.add_flag("--all-states", options.all_states, "also the transitions before the close path");
-  app.add_option("--events", lists.events, "only these types of event")->type_name("TYPE[,…]");
+  app.add_option("--events", lists.events, "only these types of event")->type_name("TYPE[,...]");
   app.add_option("--ring", lists.ring, "size of the ring buffer, 8M")->type_name("SIZE");
   app.add_flag("-q,--quiet", options.quiet, "no messages but errors");
   app.add_flag("-v,--verbose", options.verbose, "say more, on standard error");
@@ -241,7 +242,9 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& ar
   app.set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);
   app.set_help_flag("-h,--help", "this help");
   app.require_subcommand(0, 1);
-  app.footer("closewatch with no command traces. The manual: man closewatch");
+  app.footer(
+      "With no command it traces: closewatch [options of trace]. The options: closewatch trace --help\n"
+      "The manual: man closewatch, or docs/closewatch.8 in the source");
   CLI::App* trace = app.add_subcommand("trace", "the event stream of the TCP close path, one line an event");
   trace->set_help_flag("-h,--help", "this help");
   trace->set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);

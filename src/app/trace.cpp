@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <clocale>
@@ -50,12 +51,17 @@ Error explained(Error error) {
   return error;
 }
 
-std::expected<std::uint32_t, Error> wanted_netns(const std::string& text) {
+std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool sees_all_processes) {
   if (text.empty()) return 0U;
   std::uint32_t inode = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), inode);
-  if (error == std::errc{} && end == text.data() + text.size() && inode != 0) return inode;
-  return namespace_inode(text);
+  if (error != std::errc{} || end != text.data() + text.size()) return namespace_inode(text);
+  const std::vector<NetworkNamespace> known = network_namespaces(root);
+  const bool found = std::any_of(known.begin(), known.end(), [&](const auto& one) { return one.inode == inode; });
+  if (!found && sees_all_processes)
+    return std::unexpected(Error{"find network namespace " + text, 0,
+                                 "no process is in it, and it is mounted nowhere (lsns -t net lists them)"});
+  return inode;
 }
 
 /// What the options name on this machine: it must be there.
@@ -72,7 +78,7 @@ std::expected<KernelSettings, Error> kernel_settings(const Options& options, boo
       .pids = {},
       .comms = options.comms,
   };
-  const auto netns = wanted_netns(options.netns);
+  const auto netns = wanted_netns(options.netns, host_pids);
   if (!netns) return std::unexpected(netns.error());
   settings.netns = *netns;
   if (!options.cgroup.empty()) {
@@ -112,7 +118,7 @@ std::expected<void, Error> watch_descendants(KernelSource& source, std::vector<P
 class Output {
  public:
   static std::expected<Output, Error> open(const std::string& path) {
-    if (path.empty()) return of_stdout();
+    if (path.empty() || path == "-") return of_stdout();
     // Emptied only once there is something to write: a run that never starts leaves the file as it was.
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
     if (fd < 0) return std::unexpected(Error{"write to " + path, errno, "choose a file that can be written, with -o"});
@@ -135,7 +141,8 @@ class Output {
   /// are shared with whoever gave it.
   static Output of_stdout() {
     struct stat status{};
-    if (fstat(STDOUT_FILENO, &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))) {
+    const bool writable = (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY;
+    if (writable && fstat(STDOUT_FILENO, &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))) {
       const int fd = ::open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
       if (fd >= 0) return Output{fd, true};
     }

@@ -70,6 +70,7 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
     return;
   }
   ++events_;
+  answer_by_closer(seen);
   Pending pending{.what = with_listener(seen)};
   if (awaits_reset(seen)) pending.until_ns = seen.time_ns + reset_wait_ns;
   ask_for_owner(pending, seen, facts);
@@ -262,14 +263,33 @@ void Engine::answer_owners() {
   for (Pending& pending : pending_) {
     if (!pending.awaits_owner) continue;
     auto& seen = std::get<TransitionSeen>(pending.what);
-    pending.awaits_owner = false;
-    pending.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
     const auto found = connections_.find(seen.cookie);
-    if (found == connections_.end() || found->second.walk != walk_) continue;
-    seen.attribution = found->second.attribution;
-    seen.process = found->second.process;
-    pending.owner_settled = found->second.owner_met;
+    const bool met = found != connections_.end() && found->second.walk == walk_;
+    if (met) {
+      seen.attribution = found->second.attribution;
+      seen.process = found->second.process;
+    }
+    settle(pending, seen, met && found->second.owner_met);
   }
+}
+
+// Whoever closes it had it when its peer did so, moments ago.
+void Engine::answer_by_closer(const TransitionSeen& closing) {
+  if (closing.attribution != Attribution::closer || processes_.has_exited(closing.process.key)) return;
+  for (Pending& pending : pending_) {
+    if (!pending.awaits_owner) continue;
+    auto& seen = std::get<TransitionSeen>(pending.what);
+    if (seen.cookie != closing.cookie) continue;
+    seen.process = closing.process;
+    seen.attribution = Attribution::holder;
+    settle(pending, seen, true);
+  }
+}
+
+void Engine::settle(Pending& pending, const TransitionSeen& seen, bool owner_settled) {
+  pending.awaits_owner = false;
+  pending.owner_settled = owner_settled;
+  pending.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
 }
 
 void Engine::tell(Fact fact, std::vector<Fact>& facts) {

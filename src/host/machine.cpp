@@ -83,7 +83,7 @@ std::expected<std::uint64_t, Error> cgroup_id(const std::string& path) {
   if (stat(path.c_str(), &status) != 0 || statfs(path.c_str(), &filesystem) != 0)
     return std::unexpected(Error{"look up the cgroup " + path, errno, "name a folder below the cgroup2 mount"});
   if (filesystem.f_type != CGROUP2_SUPER_MAGIC || !S_ISDIR(status.st_mode))
-    return std::unexpected(Error{path + " is no folder of the unified cgroup hierarchy", 0,
+    return std::unexpected(Error{"use " + path + " as a cgroup: it is no folder of the unified hierarchy", 0,
                                  "name one below the cgroup2 mount (findmnt -t cgroup2)"});
   return std::uint64_t{status.st_ino};
 }

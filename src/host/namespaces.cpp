@@ -122,7 +122,8 @@ std::expected<std::uint32_t, Error> namespace_inode(const std::string& path) {
     return std::unexpected(
         Error{"look up the network namespace " + path, errno, "name its inode, /proc/PID/ns/net or /run/netns/NAME"});
   if (filesystem.f_type != NSFS_MAGIC)
-    return std::unexpected(Error{path + " is no namespace", 0, "name its inode, /proc/PID/ns/net or /run/netns/NAME"});
+    return std::unexpected(Error{"use " + path + " as a network namespace: it is none", 0,
+                                 "name its inode, /proc/PID/ns/net or /run/netns/NAME"});
   return static_cast<std::uint32_t>(status.st_ino);
 }
 

@@ -65,8 +65,8 @@ void check_capabilities(const std::filesystem::path& root, Preflight& found) {
   }
   if (!missing.empty())
     found.refusals.push_back("not permitted: it lacks " + missing +
-                             ". Run it as root: sudo closewatch …, or give it the capabilities: setcap "
-                             "cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace+ep closewatch");
+                             ". Run it as root (sudo), or give the program's file the capabilities: setcap "
+                             "cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace+ep FILE");
   for (const Capability& capability : wanted)
     if (!has(capability))
       found.limits.push_back("without " + std::string{capability.name} + " " + std::string{capability.what_for});

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The options of trace that choose: processes, names, ports, families, namespaces, types of event."""
+from pathlib import Path
+
 import steps
 from case import OPEN, USED, Case, finish, orphan, passive, waiting
+from harness import Failure
 
 CLOSED = """
     cli: close c
@@ -9,6 +12,8 @@ CLOSED = """
     srv: close a
     -- gone srv.a
 """
+CGROUPS = next((path for path in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+                if Path(path, "cgroup.controllers").exists()), "/sys/fs/cgroup")
 CLIENT = {"cli.c connect": orphan("cli")}
 SERVER = {"srv.a accept": passive("listener:srv|opener:srv", "srv")}
 
@@ -21,6 +26,39 @@ def by_pid(name, expect, *more, script=CLOSED, first=OPEN):
         steps.run(stage, first + script)
         finish(stage, watch, expect)
     return play
+
+
+def by_cgroup(stage):
+    cgroup = stage.add_cgroup(CGROUPS, "inside")
+    (cgroup / "below").mkdir()
+    stage.cgroups.insert(0, cgroup / "below")
+    (cgroup / "below" / "cgroup.procs").write_text(str(stage.add_actor("cli").pid))
+    watch = stage.start_watch("--cgroup", str(cgroup))
+    steps.run(stage, OPEN + CLOSED)
+    events = finish(stage, watch, CLIENT)
+    if not all(f"{cgroup.name}/below" in event["process"]["cgroup"] for event in events if event.get("process")):
+        raise Failure(f"the cgroup of the process is {events[2]['process']['cgroup']}")
+
+
+def of_before(stage):
+    """Sockets from before the start match by their holder."""
+    steps.run(stage, USED + """
+        cli: connect d 127.0.0.1 8080
+        srv: accept b l
+        cli: shutdown c wr
+        -- wait cli.c FIN_WAIT2
+        """)
+    watch = stage.start_watch("-p", str(stage.actors["srv"].pid))
+    steps.run(stage, """
+        cli: close d
+        -- wait srv.b CLOSE_WAIT
+        srv: close a
+        -- gone srv.a
+        """)
+    finish(stage, watch, {
+        "srv.a any": ["snapshot CLOSE_WAIT holder:srv",
+                      passive("", "srv")[1] + " in_state=null", *passive("", "srv")[2:]],
+        "srv.b any": ["ESTABLISHED>CLOSE_WAIT network holder:srv in_state=null"]})
 
 
 def by_inum(stage):
@@ -65,6 +103,25 @@ def two_pids(stage):
         -- wait cl3.c FIN_WAIT2
         """)
     finish(stage, watch, {"cli.c connect": orphan("cli"), "cl2.c connect": orphan("cl2")})
+
+
+def one_worker_of_two(stage):
+    """Both hold the listener; what the other accepts is none of its own."""
+    for name in ("srv", "cli"):
+        stage.add_actor(name)
+    steps.run(stage, "srv: listen l 127.0.0.1 8080\n srv: fork w1\n srv: fork w2")
+    watch = stage.start_watch("-p", str(stage.actors["w2"].pid))
+    for worker in ("w1", "w2"):
+        steps.run(stage, f"""
+            cli: connect c{worker} 127.0.0.1 8080
+            {worker}: accept a l
+            cli: send c{worker} 5
+            {worker}: recv a 5
+            cli: close c{worker}
+            -- wait cli.c{worker} FIN_WAIT2
+            {worker}: close a
+            """)
+    finish(stage, watch, {"w2.a accept": passive("opener:w2", "w2")})
 
 
 # Forked after the start, of a process given by pid: followed with --children alone.
@@ -112,6 +169,7 @@ CASES = [
     Case("filter_pid_of_the_client", play=by_pid("cli", CLIENT)),
     Case("filter_pid_of_the_server", play=by_pid("srv", SERVER)),
     Case("filter_two_pids", play=two_pids),
+    Case("filter_pid_of_one_worker_of_two", play=one_worker_of_two),
     Case("filter_pid_without_children", play=by_pid(
         "srv", {"kid.a accept": orphan("kid")}, script=FORKED)),
     Case("filter_pid_with_children", play=by_pid(
@@ -137,6 +195,8 @@ CASES = [
     Case("filter_ipv6", FAMILIES, {"cli.c connect": orphan("cli"), "srv.a accept": waiting("listener:srv")},
          options=("-6",), needs="/proc/net/if_inet6"),
     Case("filter_netns_by_inode", play=by_inum, netns=("", "b")),
+    Case("filter_cgroup", play=by_cgroup, needs=f"{CGROUPS}/cgroup.controllers"),
+    Case("filter_pid_of_sockets_from_before", play=of_before),
     Case("filter_events_closed", play=only_closed),
     Case("filter_events_several", play=kinds_of_events),
 ]

@@ -87,7 +87,7 @@ TEST_CASE("the inode of a namespace by its path", "[host]") {
   tree.file("plain", "");
   const auto plain = namespace_inode((tree.root() / "plain").string());
   REQUIRE_FALSE(plain);
-  CHECK(plain.error().operation.find("is no namespace") != std::string::npos);
+  CHECK(plain.error().operation.find("it is none") != std::string::npos);
 }
 
 TEST_CASE("inside our own namespace nothing is entered", "[host]") {

@@ -90,6 +90,8 @@ class Engine {
   [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;
   void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
   void answer_owners();
+  void answer_by_closer(const TransitionSeen& closing);
+  static void settle(Pending& pending, const TransitionSeen& seen, bool owner_settled);
   void release(std::vector<Fact>& facts, bool all = false);
   void conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
   [[nodiscard]] Closed closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,
