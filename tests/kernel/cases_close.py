@@ -288,6 +288,35 @@ CASES = [
             "CLOSE_WAIT>CLOSE listener_closed:srv closer:srv",
             "closed never_accepted closer=srv/close first_fin=peer bucket=none closer:srv",
         ], "cli.c1 connect": reset("opener:cli"), "cli.c2 connect": orphan("cli")}),
+    Case("listener_killed_with_children", """
+        srv: listen l 127.0.0.1 8080
+        cli: connect c 127.0.0.1 8080
+        -- kill srv
+        -- gone cli.c
+        """, {"~cli.c accept": [
+            "ESTABLISHED>CLOSE listener_closed:srv closer:srv",
+            "closed never_accepted closer=srv/exit first_fin=none bucket=none closer:srv",
+        ], "cli.c connect": reset("opener:cli")}),
+    Case("listener_shut_down_with_children", """
+        srv: listen l 127.0.0.1 8080
+        cli: connect c 127.0.0.1 8080
+        srv: shutdown l rd
+        -- gone cli.c
+        """, {"~cli.c accept": [
+            "ESTABLISHED>CLOSE listener_closed:srv closer:srv",
+            "closed never_accepted closer=srv/shutdown first_fin=none bucket=none closer:srv",
+        ], "cli.c connect": reset("opener:cli")}),
+    # tcp_max_tw_buckets reached: the kernel forgets the connection at once, and says so to nobody.
+    Case("time_wait_table_full", USED + """
+        cli: shutdown c wr
+        -- wait cli.c FIN_WAIT2
+        srv: close a
+        -- gone cli.c
+        """, {"cli.c connect": [
+            *half_closed("cli")[:2],
+            "FIN_WAIT2>CLOSE network closer:cli",
+            "closed fin closer=cli/shutdown first_fin=local bucket=none|null closer:cli",
+        ], "srv.a accept": passive("opener:srv", "srv")}, sysctls=("net.ipv4.tcp_max_tw_buckets=0",)),
     Case("ss_kill_established", USED + """
         -- ss-kill srv.a
         -- gone srv.a

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Tens of thousands of short connections: events + lost against a count made by another program (counter.bpf.c)."""
 import json
+import re
 import subprocess
 import time
 from collections import Counter
@@ -29,13 +30,13 @@ def read_counter(counter):
 
 
 def kernel_transitions(events):
-    """How many of the kernel's own transitions the stream tells (the handing-over to a FIN_WAIT2 bucket is a closed)."""
+    """How many of the kernel's own transitions the stream tells: the change to a FIN_WAIT2 bucket is but a closed."""
     return sum(e["type"] == "transition" and e["observed"] == "event"
                or e["type"] == "closed" and e["bucket"] == "fin_wait2" for e in events)
 
 
 def at_rest(stage, watch):
-    """True once the kernel has nothing left but TIME_WAIT (a lost segment is sent again), and the stream has stopped."""
+    """True once the kernel has nothing left but TIME_WAIT (what was lost is sent again), and the stream has stopped."""
     if any(state != "TIME_WAIT" for state, _, _ in stage.netns[""].ss()):
         return False
     size = watch.file.stat().st_size
@@ -45,13 +46,16 @@ def at_rest(stage, watch):
 
 def flooded(stage, *options):
     """(events, transitions counted, the counter's misses)"""
-    watch = stage.start_watch("--all-states", *options)
+    watch = stage.start_watch("--all-states", "-v", *options)
     counter = start_counter(stage)
-    stage.netns[""].run(stage.program("flood"), str(COUNT), "0", stage.cpu)
+    stage.netns[""].run(stage.program("flood"), str(COUNT), stage.other_cpu, stage.cpu)
     poll(lambda: at_rest(stage, watch), "the flood to come to rest", patience=20, pause=0.1)
     counted, misses = read_counter(counter)
     if watch.stop(patience=20) != 0:
         raise Failure(f"closewatch ended with {watch.process.returncode}")
+    # The kernel skips a program where it would nest; how often is chance, and so it is only told.
+    nested = re.search(r"(\d+) transitions were caught by the second copy", watch.stderr())
+    print(f"# {stage.case.name}: {nested[1] if nested else 'not told how many'} transitions caught by the second copy")
     return watch.events(), counted, misses
 
 
@@ -100,9 +104,15 @@ def default_ring(stage):
 
 
 def owner_is_wrong(event):
-    name = "flood-cli" if event["conn"]["role"] == "connect" else "flood-srv"
     closer = event["closer"]
-    return (event["process"] or {}).get("comm") != name or not closer or (closer["comm"], closer["by"]) != (name, "close")
+    return name_is_wrong(event) or not event["process"] or not closer or closer["by"] != "close"
+
+
+def name_is_wrong(event):
+    """A loss may leave a connection without a name: never with another's, least of all that of the tracer who walks."""
+    name = "flood-cli" if event["conn"]["role"] == "connect" else "flood-srv"
+    return event["conn"]["role"] and any(event.get(key) and event[key]["comm"] != name
+                                         for key in ("process", "actor", "closer"))
 
 
 def tiny_ring(stage):
@@ -110,9 +120,15 @@ def tiny_ring(stage):
     compare.check_stream(events, gaps_allowed=True)
     lost = events[-1]["lost"]
     gaps = [event for event in events if event["type"] == "gap"]
-    if lost == 0 or sum(gap["lost"] for gap in gaps) != lost:
-        raise Failure(f"lost {lost}, by the gaps {sum(gap['lost'] for gap in gaps)}")
+    if lost == 0 or sum(gap["lost"] for gap in gaps) != lost or {gap["where"] for gap in gaps} != {"ring"}:
+        raise Failure(f"lost {lost}, by the gaps {sum(gap['lost'] for gap in gaps)}: {gaps[:5]}")
     must_agree(kernel_transitions(events) + lost, counted, misses)
+    after = events[events.index(gaps[0]):]
+    if not any(event["type"] == "snapshot_end" for event in after):
+        raise Failure("no snapshot after a gap")
+    wrong = [event for event in events if "conn" in event and name_is_wrong(event)]
+    if wrong:
+        raise Failure(f"{len(wrong)} of {len(events)} wrongly named, as\n{story(wrong[:3])}")
 
 
 CASES = [

@@ -111,6 +111,44 @@ CASES = [
             "CLOSE_WAIT>CLOSE timer opener:cli",
             "closed timeout closer=none first_fin=peer errno=110 bucket=none opener:cli",
         ]}),
+    Case("connect_unreachable", """
+        tun: up 10.77.0.1 10.77.0.2
+        tun: play 9000
+        cli: connect-start c 10.77.0.2 9000
+        tun: expect S
+        tun: unreachable
+        cli: connect-wait c !EHOSTUNREACH
+        """, {"cli.c connect": [
+            "SYN_SENT>CLOSE network opener:cli",
+            "closed unreachable closer=none first_fin=none errno=113 bucket=none opener:cli",
+        ]}),
+    Case("shut_down_while_connecting", """
+        tun: up 10.77.0.1 10.77.0.2
+        cli: connect-start c 10.77.0.2 9000
+        -- wait cli.c SYN_SENT
+        cli: shutdown c rdwr
+        """, {"cli.c connect": [
+            "SYN_SENT>CLOSE disconnect:cli closer:cli|opener:cli",
+            "closed abandoned closer=cli/shutdown|none first_fin=none bucket=none closer:cli|opener:cli",
+        ]}),
+    Case("simultaneous_open", """
+        tun: up 10.77.0.1 10.77.0.2
+        tun: play 9000
+        cli: connect-start c 10.77.0.2 9000
+        tun: expect S
+        tun: send S
+        -- wait cli.c SYN_RECV
+        tun: send A
+        cli: connect-wait c
+        tun: send RA
+        -- gone cli.c
+        """, {"cli.c connect": [
+            "CLOSE>SYN_SENT connect:cli opener:cli",
+            "SYN_SENT>SYN_RECV network opener:cli",
+            "SYN_RECV>ESTABLISHED network opener:cli",
+            "ESTABLISHED>CLOSE network opener:cli",
+            "closed rst_received closer=none first_fin=none errno=104 bucket=none opener:cli",
+        ]}, options=("--all-states",)),
     Case("accepted_from_the_wire", """
         tun: up 10.77.0.1 10.77.0.2
         srv: listen l 10.77.0.1 8080

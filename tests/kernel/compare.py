@@ -121,12 +121,22 @@ def check_stream(events, gaps_allowed=False, only=()):
         return
     if events[0]["type"] != "hello" or events[-1]["type"] != "bye":
         raise Failure(f"begins with {events[0]['type']} and ends with {events[-1]['type']}")
+    check_snapshots(events, gaps_allowed)
     if len({event["run"] for event in events}) != 1:
         raise Failure("more than one run")
     if any(event["type"] in ("hello", "bye") for event in events[1:-1]):
         raise Failure("hello or bye in the middle")
     if not gaps_allowed and (events[-1]["lost"] != 0 or any(event["type"] == "gap" for event in events)):
         raise Failure(f"something was lost: {events[-1]}")
+
+
+def check_snapshots(events, gaps_allowed):
+    """Behind hello the rows of the snapshot and its end, before anything else; no other without a gap."""
+    first = next((event["type"] for event in events[1:] if event["type"] != "snapshot"), "nothing")
+    if first != "snapshot_end":
+        raise Failure(f"after hello and the snapshot comes {first}")
+    if not gaps_allowed and sum(event["type"] == "snapshot_end" for event in events) != 1:
+        raise Failure("more than one snapshot")
 
 
 # -- an event as a line
@@ -249,13 +259,24 @@ def check_group(stage, name, role, group, lines):
         conn = event["conn"]
         if role != "any" and conn["role"] != (None if role == "none" else role):
             problems.append(f"{name}: role is {conn['role']}, and not {role}")
-        if endpoint.peer and (side(conn, "peer") != endpoint.peer or side(conn, "local")[1] not in (0, endpoint.local[1])):
-            problems.append(f"{name}: {side(conn, 'local')} - {side(conn, 'peer')} in {describe(event, stage.processes)}")
+        local, peer = side(conn, "local"), side(conn, "peer")
+        if endpoint.peer and (peer != endpoint.peer or local[1] not in (0, endpoint.local[1])):
+            problems.append(f"{name}: {local} - {peer} in {render(*describe(event, stage.processes))}")
+        if event["type"] == "closed" and role in ("connect", "accept"):
+            problems += check_duration(name, event)
         if conn["family"] != ("ipv6" if ":" in endpoint.local[0] else "ipv4"):
             problems.append(f"{name}: family is {conn['family']}")
         if endpoint.cookie and conn["id"] != f"{endpoint.netns}:{endpoint.cookie}":
             problems.append(f"{name}: id {conn['id']}, cookie {endpoint.cookie}")
     return problems
+
+
+def check_duration(name, closed):
+    """Of a connection that began under our eyes every state's time is known, and they make up the whole."""
+    spent, duration = sum(closed["states_ns"].values()), closed["duration_ns"]
+    if duration is None or not 0.95 * duration - 1_000_000 <= spent:
+        return [f"{name}: {closed['states_ns']} does not make up {duration}"]
+    return []
 
 
 def check_connections(stage, expected, events):

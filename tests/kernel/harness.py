@@ -206,10 +206,10 @@ class Watch:
         if self.process.poll() is not None:
             raise Failure(f"closewatch ended with {self.process.returncode}: {self.stderr().strip()}")
 
-    def wait_ready(self, patience=20.0):
+    def wait_ready(self, quiet=False, patience=20.0):
         def ready():
             self.must_run()
-            return "closewatch: watching" in self.stderr()
+            return self.file.exists() and self.file.stat().st_size if quiet else "closewatch: watching" in self.stderr()
         poll(ready, "closewatch to be watching", patience)
         if self.wrapped:
             self.pid = self.innermost()
@@ -278,8 +278,9 @@ class Stage:
         self.control.listen(64)
         self.control.settimeout(PATIENCE)
         self.cpu = str(max(os.sched_getaffinity(0)))  # one for all: softirqs then run over the peer
+        self.other_cpu = str(min(os.sched_getaffinity(0)))
         self.netns, self.actors, self.processes, self.truth, self.watches = {}, {}, [], {}, []
-        self.mounts, self.others = [], []
+        self.mounts, self.others, self.cgroups = [], [], []
 
     # -- making
 
@@ -316,7 +317,7 @@ class Stage:
     def closewatch(self, *options):
         return [str(self.settings.closewatch), *options]
 
-    def start_watch(self, *options, json_lines=True, scope="", **how):
+    def start_watch(self, *options, json_lines=True, scope="", quiet=False, **how):
         """scope: the label of the namespace it is confined to, None for the whole machine."""
         words = self.closewatch("trace", *(["--json"] if json_lines else []))
         if scope is not None:
@@ -325,7 +326,7 @@ class Stage:
         folder.mkdir()
         watch = Watch([*words, *options], folder, **how)
         self.watches.append(watch)
-        watch.wait_ready()
+        watch.wait_ready(quiet)
         return watch
 
     def mount_tmpfs(self, size):
@@ -333,6 +334,12 @@ class Stage:
         path.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
         self.mounts.append(path)
+        return path
+
+    def add_cgroup(self, root, name):
+        path = Path(root) / f"cw-test-{os.getpid()}-{Stage.number}-{name}"
+        path.mkdir()
+        self.cgroups.append(path)
         return path
 
     def spawn(self, words, **how):
@@ -385,6 +392,8 @@ class Stage:
             subprocess.run(["umount", "-l", str(path)], check=False)
         for netns in self.netns.values():
             netns.delete()
+        for path in self.cgroups:
+            path.rmdir()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 

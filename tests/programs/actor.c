@@ -115,8 +115,9 @@ static long do_fork(const char *name) {
   return 0;
 }
 
-// exec NAME: the same program again under another name; descriptors without cloexec stay, under their slots
-static void do_exec(const char *name, const char *cpu) {
+// exec NAME [PATH]: the same program again (or its copy at PATH) under another name; descriptors without cloexec stay,
+// under their slots
+static void do_exec(const char *name, const char *path, const char *cpu) {
   static char text[MAX_SLOTS][SLOT_NAME + 16];
   char *arguments[MAX_SLOTS + 6];
   int count = 0;
@@ -132,7 +133,7 @@ static void do_exec(const char *name, const char *cpu) {
     arguments[count++] = text[i];
   }
   arguments[count] = NULL;
-  (void)execv("/proc/self/exe", arguments);
+  (void)execv(path, arguments);
   die("exec");
 }
 
@@ -156,7 +157,7 @@ static void perform(const struct command *command) {
   long result = 0;
   errno = 0;
   if (strcmp(name, "exit") == 0) exit((int)strtol(first, NULL, 10));
-  if (strcmp(name, "exec") == 0) do_exec(first, cpu_text);
+  if (strcmp(name, "exec") == 0) do_exec(first, command->argc > 2 ? command->argv[2] : "/proc/self/exe", cpu_text);
   const struct endpoints before = endpoints_of(slot_fd(first));
   errno = 0;
   if (strcmp(name, "fork") == 0) {

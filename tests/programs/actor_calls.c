@@ -170,7 +170,8 @@ static long do_pass(int fd, const char *path) {
   union rights control = {0};
   char byte = 'd';
   struct iovec data = {.iov_base = &byte, .iov_len = 1};
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  struct msghdr message = {
+      .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);
   header->cmsg_level = SOL_SOCKET;
   header->cmsg_type = SCM_RIGHTS;
@@ -189,7 +190,8 @@ static long do_take(const struct command *c) {
   char byte = 0;
   int fd = -1;
   struct iovec data = {.iov_base = &byte, .iov_len = 1};
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  struct msghdr message = {
+      .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   const int carrier = accept(slot_fd(argument(c, 2)), NULL, NULL);
   if (carrier < 0 || recvmsg(carrier, &message, 0) != 1) return -1;
   (void)close(carrier);

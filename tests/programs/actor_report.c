@@ -67,13 +67,16 @@ struct endpoints endpoints_of(int fd) {
   struct sockaddr_storage address;
   socklen_t length = sizeof address;
   if (fd < 0) return result;
-  if (getsockname(fd, (struct sockaddr *)&address, &length) == 0) write_address(result.local, sizeof result.local, &address);
+  if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
+    write_address(result.local, sizeof result.local, &address);
   length = sizeof address;
-  if (getpeername(fd, (struct sockaddr *)&address, &length) == 0) write_address(result.peer, sizeof result.peer, &address);
+  if (getpeername(fd, (struct sockaddr *)&address, &length) == 0)
+    write_address(result.peer, sizeof result.peer, &address);
   return result;
 }
 
-// Bytes, not characters: each byte outside ASCII becomes the code point of its value, so that the reader gets them back.
+// Bytes, not characters: each byte outside ASCII becomes the code point of its value, so that the reader gets them
+// back.
 static void put_string(FILE *out, const char *text) {
   (void)fputc('"', out);
   for (const unsigned char *at = (const unsigned char *)text; *at; at++) {

@@ -7,7 +7,9 @@ It takes commands from the unix socket as an actor does and answers each with on
   up LOCAL PEER            make the tun device; the kernel has LOCAL/24, this program plays PEER
   answer PORT              wait for the kernel's SYN to PORT and complete the handshake
   open PORT KERNEL_PORT    open a connection from PORT to the kernel's listener
+  play PORT                be PORT, and nothing more yet
   expect FLAGS             read segments until one has all FLAGS (letters of SFRPA), in order
+  unreachable              answer the last segment with ICMP host unreachable
   send FLAGS [data=N] [ack=N]   send a segment; ack is relative to what is due (-1: all but the last byte or FIN)
 """
 import fcntl
@@ -46,6 +48,7 @@ class Peer:
         self.port = self.kernel_port = 0
         self.sent = 0x10000000  # the next sequence number of ours
         self.due = 0            # the next one we expect of the kernel's
+        self.packet = b""       # the last one read
 
     def up(self, local, peer):
         self.kernel, self.me = socket.inet_aton(local), socket.inet_aton(peer)
@@ -63,6 +66,7 @@ class Peer:
             packet = os.read(self.tun, 65536)
             if packet[0] >> 4 != 4 or packet[9] != socket.IPPROTO_TCP or packet[16:20] != self.me:
                 continue
+            self.packet = packet
             header = (packet[0] & 15) * 4
             source, target, seq, ack, offset, flags = struct.unpack("!HHIIBB", packet[header:header + 14])
             length = struct.unpack("!H", packet[2:4])[0] - header - (offset >> 4) * 4
@@ -82,6 +86,10 @@ class Peer:
             if flags & bits(letters) == bits(letters):
                 return length
 
+    def write(self, protocol, payload):
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol, 0, self.me, self.kernel)
+        os.write(self.tun, ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + payload)
+
     def send(self, letters, data=0, ack=0):
         acknowledged = (self.due + ack) & 0xFFFFFFFF if "A" in letters else 0
         head = struct.pack("!HHIIBBHHH", self.port, self.kernel_port, self.sent, acknowledged, 5 << 4, bits(letters),
@@ -89,15 +97,19 @@ class Peer:
         body = b"x" * data
         pseudo = self.me + self.kernel + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(head) + data)
         head = head[:16] + struct.pack("!H", checksum(pseudo + head + body)) + head[18:]
-        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(head) + data, 0, 0x4000, 64, socket.IPPROTO_TCP, 0, self.me,
-                         self.kernel)
-        ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
-        os.write(self.tun, ip + head + body)
+        self.write(socket.IPPROTO_TCP, head + body)
         self.sent = (self.sent + data + ("S" in letters) + ("F" in letters)) & 0xFFFFFFFF
         return data
 
-    def answer(self, port):
+    def unreachable(self):
+        message = struct.pack("!BBHI", 3, 1, 0, 0) + self.packet[:28]
+        self.write(socket.IPPROTO_ICMP, message[:2] + struct.pack("!H", checksum(message)) + message[4:])
+
+    def play(self, port):
         self.port, self.kernel_port = int(port), 0
+
+    def answer(self, port):
+        self.play(port)
         self.expect("S")
         self.send("SA")
         return self.expect("A")
