@@ -360,10 +360,10 @@ CASES = [
         srv: close a
         -- gone srv.a
         srv: close l
-        """, {"cli.c connect": ["CLOSE>SYN_SENT connect:cli opener:cli", "SYN_SENT>ESTABLISHED network opener:cli",
+        """, {"cli.c connect": ["CLOSE>SYN_SENT connect:cli opener:cli in_state=null", "SYN_SENT>ESTABLISHED network opener:cli",
                                 *orphan("cli")],
-              "srv.a accept": ["LISTEN>SYN_RECV network listener:srv", "SYN_RECV>ESTABLISHED network listener:srv",
+              "srv.a accept": ["LISTEN>SYN_RECV network listener:srv in_state=null", "SYN_RECV>ESTABLISHED network listener:srv",
                                *passive("opener:srv", "srv")],
-              "srv.l any": ["CLOSE>LISTEN listen:srv opener:srv|listener:srv", "LISTEN>CLOSE close:srv closer:srv"]},
+              "srv.l any": ["CLOSE>LISTEN listen:srv opener:srv|listener:srv in_state=null", "LISTEN>CLOSE close:srv closer:srv"]},
          options=("--all-states",)),
 ]

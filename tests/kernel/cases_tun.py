@@ -143,7 +143,7 @@ CASES = [
         tun: send RA
         -- gone cli.c
         """, {"cli.c connect": [
-            "CLOSE>SYN_SENT connect:cli opener:cli",
+            "CLOSE>SYN_SENT connect:cli opener:cli in_state=null",
             "SYN_SENT>SYN_RECV network opener:cli",
             "SYN_RECV>ESTABLISHED network opener:cli",
             "ESTABLISHED>CLOSE network opener:cli",
