@@ -2,6 +2,7 @@
 #include <closewatch/core/listeners.hpp>
 
 #include <algorithm>
+#include <ranges>
 #include <vector>
 
 namespace closewatch {
@@ -91,8 +92,8 @@ std::optional<Closer> Listeners::closer_of(std::uint64_t cookie) const {
 }
 
 std::optional<Closer> Listeners::closer_of_local_end(const Tuple& tuple) const {
-  for (auto cookie = closed_.rbegin(); cookie != closed_.rend(); ++cookie) {
-    const Gone& gone = gone_.at(*cookie);
+  for (const std::uint64_t cookie : std::views::reverse(closed_)) {
+    const Gone& gone = gone_.at(cookie);
     if (place(gone.tuple) == place(tuple) && receives(gone.tuple, tuple)) return gone.closer;
   }
   return std::nullopt;
