@@ -124,6 +124,10 @@ void Engine::on(const SocketRow& row, std::vector<Fact>&) {
   };
 }
 
+void Engine::on(const HolderRow&, std::vector<Fact>&) {}
+
+void Engine::on(const DescriptorClosed&, std::vector<Fact>&) {}
+
 void Engine::on(const BucketRow& row, std::vector<Fact>&) { buckets_.push_back(row); }
 
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {

@@ -223,6 +223,8 @@ void JsonSink::body(const Closed& closed) {
   format(line_, FMT_COMPILE(",\"bytes_sent\":{},\"bytes_received\":{}"), closed.bytes_sent, closed.bytes_received);
 }
 
+void JsonSink::body(const Finding&) {}
+
 void JsonSink::body(const Gap& gap) {
   format(line_, FMT_COMPILE(",\"lost\":{},\"where\":\"{}\""), gap.lost, name(gap.where));
 }

@@ -35,6 +35,7 @@ class JsonSink final : public Sink {
   void body(const SnapshotEnd& end);
   void body(const Transition& transition);
   void body(const Closed& closed);
+  void body(const Finding& finding);
   void body(const Gap& gap);
   void body(const Stats& stats);
   void body(const Bye& bye);

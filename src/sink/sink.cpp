@@ -7,12 +7,13 @@
 namespace closewatch {
 namespace {
 
-constexpr std::array<std::pair<EventType, std::string_view>, 8> names{{
+constexpr std::array<std::pair<EventType, std::string_view>, 9> names{{
     {EventType::hello, "hello"},
     {EventType::snapshot, "snapshot"},
     {EventType::snapshot_end, "snapshot_end"},
     {EventType::transition, "transition"},
     {EventType::closed, "closed"},
+    {EventType::finding, "finding"},
     {EventType::gap, "gap"},
     {EventType::stats, "stats"},
     {EventType::bye, "bye"},
@@ -24,6 +25,7 @@ struct TypeOf {
   std::optional<EventType> operator()(const SnapshotEnd&) const { return EventType::snapshot_end; }
   std::optional<EventType> operator()(const Transition&) const { return EventType::transition; }
   std::optional<EventType> operator()(const Closed&) const { return EventType::closed; }
+  std::optional<EventType> operator()(const Finding&) const { return EventType::finding; }
   std::optional<EventType> operator()(const Gap&) const { return EventType::gap; }
   std::optional<EventType> operator()(const Stats&) const { return EventType::stats; }
   std::optional<EventType> operator()(const Bye&) const { return EventType::bye; }

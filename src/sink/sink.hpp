@@ -11,7 +11,7 @@
 namespace closewatch {
 
 /// The types of event of the stream (contract, section 3), as `--events` names them.
-enum class EventType : std::uint8_t { hello, snapshot, snapshot_end, transition, closed, gap, stats, bye };
+enum class EventType : std::uint8_t { hello, snapshot, snapshot_end, transition, closed, finding, gap, stats, bye };
 [[nodiscard]] std::string_view name(EventType type);
 [[nodiscard]] std::optional<EventType> event_type(std::string_view name);
 /// Empty for what is no event of the stream but a question to the session.

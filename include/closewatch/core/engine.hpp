@@ -70,6 +70,8 @@ class Engine {
   void on(const ProcessSeen& seen, std::vector<Fact>& facts);
   void on(const ProcessExited& seen, std::vector<Fact>& facts);
   void on(const SocketRow& row, std::vector<Fact>& facts);
+  void on(const HolderRow& row, std::vector<Fact>& facts);
+  void on(const DescriptorClosed& seen, std::vector<Fact>& facts);
   void on(const BucketRow& row, std::vector<Fact>& facts);
   void on(const WalkDone& done, std::vector<Fact>& facts);
   void on(const Started& started, std::vector<Fact>& facts);

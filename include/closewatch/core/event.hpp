@@ -5,6 +5,7 @@
 // Everything that the engine is told: what the kernel saw, rows of walks, the clock, losses, answers about processes.
 // All times are nanoseconds after boot (CLOCK_BOOTTIME) unless said otherwise; 0 means not known.
 
+#include <closewatch/core/finding.hpp>
 #include <closewatch/core/types.hpp>
 
 #include <string>
@@ -87,6 +88,24 @@ struct SocketRow {
   Attribution attribution = Attribution::unknown;
   Identity process;
   Evidence evidence;
+  std::uint64_t opened_ns = 0;  ///< connect(), or the SYN that came in
+  Condition condition;          ///< of CLOSE_WAIT, and of CLOSE with a descriptor open
+  AcceptQueue accept_queue;     ///< of LISTEN
+};
+
+/// A descriptor of a socket in CLOSE_WAIT, in LISTEN, or dead, as a walk found it.
+struct HolderRow {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  Holder holder;
+};
+
+/// The last descriptor of a socket that TCP had ended a while before has gone, by close() or by the end of a process.
+struct DescriptorClosed {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  Identity actor;  ///< pid 0 where it was no process's doing
+  Cause by = Cause::close;
 };
 
 /// A TIME_WAIT bucket as a walk found it; an orphan's has the state FIN_WAIT2.
@@ -157,8 +176,8 @@ struct Stopped {
   std::uint64_t rss_bytes = 0;
 };
 
-using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, BucketRow, WalkDone,
-                           Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
+using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow, DescriptorClosed,
+                           BucketRow, WalkDone, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
 
 }  // namespace closewatch
 

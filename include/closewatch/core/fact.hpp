@@ -5,6 +5,7 @@
 // What the engine concludes. Most facts go to the sinks (contract, section 3); the wanted ones are questions that the
 // session answers with an event. `time_ns` is nanoseconds since 1970 (UTC).
 
+#include <closewatch/core/finding.hpp>
 #include <closewatch/core/types.hpp>
 
 #include <array>
@@ -83,6 +84,24 @@ struct Closed {
   std::uint64_t bytes_received = 0;
 };
 
+/// A socket was judged, judged anew, or its finding is over (contract, sections 3 and 4).
+struct Finding {
+  enum class Status : std::uint8_t { raised, changed, resolved };
+  std::int64_t time_ns = 0;
+  Connection connection;
+  Responsible responsible;
+  Status status = Status::raised;
+  Kind kind = Kind::eof_unread;
+  Verdict verdict = Verdict::ok;
+  std::optional<Resolution> resolution;
+  std::uint64_t age_ns = 0;
+  bool age_is_lower_bound = false;
+  Condition condition;
+  std::vector<Holder> holders;
+  std::optional<Stacks> stacks;
+};
+[[nodiscard]] std::string_view name(Finding::Status status);
+
 struct Gap {
   enum class Where : std::uint8_t { ring, output, table, storage };
   std::int64_t time_ns = 0;
@@ -119,7 +138,7 @@ struct WalkWanted {
   bool tables = false;  ///< also the TCP tables of every network namespace, for what has no storage (buckets)
 };
 
-using Fact = std::variant<Hello, Snapshot, SnapshotEnd, Transition, Closed, Gap, Stats, Bye, ProcessWanted, WalkWanted>;
+using Fact = std::variant<Hello, Snapshot, SnapshotEnd, Transition, Closed, Finding, Gap, Stats, Bye, ProcessWanted, WalkWanted>;
 
 [[nodiscard]] std::string_view name(Gap::Where where);
 

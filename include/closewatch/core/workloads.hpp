@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_CORE_WORKLOADS_HPP
+#define CLOSEWATCH_CORE_WORKLOADS_HPP
+
+#include <closewatch/core/listeners.hpp>
+#include <closewatch/core/processes.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace closewatch {
+
+/// The part of a workload's name that its sockets give: the port it listens on, or the end it connects to.
+struct Service {
+  Role side = Role::unknown;  ///< accept: `endpoint.port` is the local port; connect: `endpoint` is the peer
+  Family family = Family::ipv4;
+  Endpoint endpoint;
+  auto operator<=>(const Service&) const = default;
+};
+
+/// (executable, cgroup, listening port or remote end): ten thousand processes of a fork-per-connection server are one
+/// (contract, section 2).
+struct Workload {
+  std::string executable;  ///< its path; the command name where /proc was too late; empty: nobody is known
+  bool executable_known = false;
+  std::string cgroup;
+  std::optional<std::string> container;
+  Service service;
+};
+
+using WorkloadId = std::uint32_t;
+
+/// Names workloads by small numbers. Bounded: what finds no room is counted as the workload 0, "others".
+class Workloads {
+ public:
+  Workloads(const Processes& processes, const Listeners& listeners, std::size_t limit);
+
+  /// The workload of a socket with this tuple whose responsible process is `process` (pid 0: unknown).
+  [[nodiscard]] WorkloadId of(const Identity& process, const Tuple& tuple);
+  [[nodiscard]] const Workload& operator[](WorkloadId id) const { return workloads_[id]; }
+  [[nodiscard]] std::size_t size() const { return workloads_.size(); }
+  [[nodiscard]] std::uint64_t refused() const { return refused_; }
+
+ private:
+  const Processes& processes_;
+  const Listeners& listeners_;
+  std::size_t limit_;
+  std::vector<Workload> workloads_;
+  std::map<std::string, WorkloadId> ids_;
+  std::uint64_t refused_ = 0;
+};
+
+}  // namespace closewatch
+
+#endif
