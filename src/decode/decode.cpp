@@ -190,6 +190,9 @@ std::expected<Event, DecodeError> socket_of(const cw_socket_row& raw) {
       .attribution = *attribution,
       .process = identity_of(raw.process),
       .evidence = evidence_of(raw.flags),
+      .opened_ns = 0,
+      .condition = {},
+      .accept_queue = {},
   };
 }
 
