@@ -171,15 +171,16 @@ static __always_inline void fill_condition(struct cw_socket_row *row, const stru
     row->flags |= CW_FLAG_READ_BY_KERNEL;
 }
 
-static __always_inline void emit_stacks(struct sock *sk, __u64 now, __u64 cookie) {
+/* 0 where there was no room. */
+static __always_inline int emit_stacks(struct sock *sk, __u64 now, __u64 cookie) {
   struct user_stacks *kept = bpf_sk_storage_get(&stacks, sk, 0, 0);
   struct cw_stacks_row *row;
 
   if (!kept)
-    return;
+    return 1;
   row = bpf_ringbuf_reserve(&rows, sizeof(*row), 0);
   if (!row)
-    return; /* the socket's row is behind it, and not there either: both come again */
+    return 0;
   row->header.version = CW_ABI_VERSION;
   row->header.type = CW_RECORD_STACKS;
   row->header.size = sizeof(*row);
@@ -188,6 +189,7 @@ static __always_inline void emit_stacks(struct sock *sk, __u64 now, __u64 cookie
   row->opened = kept->opened;
   row->end_read = kept->end_read;
   bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);
+  return 1;
 }
 
 static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
@@ -200,8 +202,11 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   tp = bpf_skc_to_tcp_sock(sk);
   if (!tp || !wants_row(sk, tp, state))
     return 0;
-  if (config.stacks && (sk->__sk_common.skc_state == TCP_CLOSE_WAIT || sk->__sk_common.skc_state == TCP_CLOSE))
-    emit_stacks(sk, bpf_ktime_get_boot_ns(), bpf_get_socket_cookie(sk));
+  if (config.stacks && (sk->__sk_common.skc_state == TCP_CLOSE_WAIT || sk->__sk_common.skc_state == TCP_CLOSE) &&
+      !emit_stacks(sk, bpf_ktime_get_boot_ns(), bpf_get_socket_cookie(sk))) {
+    count(&counters.rows_refused);
+    return 0;
+  }
   row = bpf_ringbuf_reserve(&rows, sizeof(*row), 0);
   if (!row) {
     count(&counters.rows_refused);
