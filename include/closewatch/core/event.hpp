@@ -108,6 +108,30 @@ struct DescriptorClosed {
   Cause by = Cause::close;
 };
 
+/// A user stack as the kernel took it, the innermost address first.
+struct RawStack {
+  ProcessKey process;
+  std::uint32_t exec_id = 0;
+  std::vector<std::uint64_t> addresses;
+  std::vector<std::uint64_t> words;  ///< at the end of the stack: the caller of libc's wrapper is among them
+  bool operator==(const RawStack&) const = default;
+};
+
+/// The stacks kept of a socket that a walk met.
+struct StacksSeen {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  std::optional<RawStack> opened;
+  std::optional<RawStack> end_read;
+};
+
+/// The answer to StackWanted.
+struct StackResolved {
+  std::uint64_t cookie = 0;
+  bool end_read = false;  ///< otherwise the one that opened it
+  Stack stack;
+};
+
 /// A TIME_WAIT bucket as a walk found it; an orphan's has the state FIN_WAIT2.
 struct BucketRow {
   std::uint64_t time_ns = 0;
@@ -177,7 +201,7 @@ struct Stopped {
 };
 
 using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow, DescriptorClosed,
-                           BucketRow, WalkDone, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
+                           StacksSeen, StackResolved, BucketRow, WalkDone, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
 
 }  // namespace closewatch
 

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_CORE_ACCOUNTS_HPP
+#define CLOSEWATCH_CORE_ACCOUNTS_HPP
+
+#include <closewatch/core/detector.hpp>
+#include <closewatch/core/fact.hpp>
+#include <closewatch/core/workloads.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+namespace closewatch {
+
+inline constexpr std::size_t ending_count = static_cast<std::size_t>(Ending::unknown) + 1;
+
+/// What ended while closewatch watched, of one process or of one workload.
+struct Account {
+  Identity process;  ///< of a workload: the one of its processes that started first
+  std::array<std::uint64_t, ending_count> endings{};
+  std::uint64_t time_wait_entered = 0;
+  std::unique_ptr<Habit> latency;  ///< in CLOSE_WAIT until its own close() or shutdown(); null: no such time is known
+};
+
+/// Who a bucket belongs to, where the end of its connection was seen.
+struct BucketOwner {
+  Identity process;  ///< pid 0 where unknown
+  WorkloadId workload = 0;
+  Role role = Role::unknown;
+  Bucket entered_as = Bucket::time_wait;  ///< an orphan's FIN_WAIT2 bucket becomes TIME_WAIT silently
+};
+
+/// Adds up what the engine concludes, by process and by workload. Bounded: what finds no room is counted.
+class Accounts {
+ public:
+  struct Limits {
+    std::size_t processes = 16'384;
+    std::size_t workloads = 16'384;
+    std::size_t members = 65'536;  ///< pairs of a workload and a process
+    std::size_t buckets = 262'144;
+  };
+  struct Member {
+    WorkloadId workload = 0;
+    ProcessKey process;
+    bool operator==(const Member&) const = default;
+  };
+  struct MemberHash {
+    std::size_t operator()(const Member& member) const noexcept {
+      return ProcessKeyHash{}(member.process) ^ (std::size_t{member.workload} << 32U);
+    }
+  };
+
+  Accounts(Workloads& workloads, const Limits& limits) : workloads_(workloads), limits_(limits) {}
+
+  void take(const Closed& closed);
+  void take(const Transition& transition);
+
+  /// What belongs to nobody known has the key {0, 0}.
+  [[nodiscard]] const std::unordered_map<ProcessKey, Account, ProcessKeyHash>& processes() const { return processes_; }
+  [[nodiscard]] const std::unordered_map<WorkloadId, Account>& by_workload() const { return by_workload_; }
+  /// Which processes were seen at work for which workload.
+  [[nodiscard]] const std::unordered_set<Member, MemberHash>& members() const { return members_; }
+  /// Null where the end of its connection was not seen, or is too long ago.
+  [[nodiscard]] const BucketOwner* owner_of_bucket(std::uint64_t cookie) const;
+  /// Ends and closings that found no room in an account.
+  [[nodiscard]] std::uint64_t refused() const { return refused_; }
+
+ private:
+  struct Pair {
+    Account* process = nullptr;
+    Account* workload = nullptr;
+    WorkloadId id = 0;
+  };
+  Pair accounts_of(const Responsible& responsible, const Tuple& tuple);
+  void keep_bucket(const Closed& closed, const Identity& process, WorkloadId workload);
+
+  Workloads& workloads_;
+  Limits limits_;
+  std::unordered_map<ProcessKey, Account, ProcessKeyHash> processes_;
+  std::unordered_map<WorkloadId, Account> by_workload_;
+  std::unordered_set<Member, MemberHash> members_;
+  std::unordered_map<std::uint64_t, BucketOwner> buckets_;
+  struct Kept {
+    std::int64_t time_ns = 0;
+    std::uint64_t cookie = 0;
+  };
+  std::deque<Kept> bucket_order_;  ///< oldest first
+  std::uint64_t refused_ = 0;
+};
+
+}  // namespace closewatch
+
+#endif
