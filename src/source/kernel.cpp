@@ -3,6 +3,7 @@
 
 #include <closewatch/abi/control.h>
 #include <closewatch/abi/record.h>
+#include <closewatch/base/descriptor.hpp>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -60,20 +61,6 @@ struct Link {
 };
 struct Ring {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
-};
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
 };
 
 /// One round of draining: libbpf's callback takes a pointer, and stops after the record for which it gets a negative
