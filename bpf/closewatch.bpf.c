@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 
 #include "transition.bpf.h"
+#include "use.bpf.h"
 #include "walk.bpf.h"
 #include <bpf/bpf_tracing.h>
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(transition, struct sock *sk, int from, int to) { return on_transition(sk, from, to, 0); }
+int BPF_PROG(transition, struct sock *sk, int from, int to) { return on_transition(ctx, sk, from, to, 0); }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(transition_nested, struct sock *sk, int from, int to) { return on_transition(sk, from, to, 1); }
+int BPF_PROG(transition_nested, struct sock *sk, int from, int to) { return on_transition(ctx, sk, from, to, 1); }
 
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(send_reset, struct sock *sk) { return on_send_reset(sk); }
 
 /* Since 6.3; they fire for every family of sockets. */
 SEC("tp_btf/sock_recv_length")
-int BPF_PROG(use_recv, struct sock *sk) { return on_use(sk); }
+int BPF_PROG(use_recv, struct sock *sk, int result, int flags) { return on_use(ctx, sk, result, flags, 1); }
 
 SEC("tp_btf/sock_send_length")
-int BPF_PROG(use_send, struct sock *sk) { return on_use(sk); }
+int BPF_PROG(use_send, struct sock *sk, int result, int flags) { return on_use(ctx, sk, result, flags, 0); }
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(destroy, struct sock *sk) { return on_destroy(sk); }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task) {
@@ -91,7 +95,7 @@ int walk_files(struct bpf_iter__task_file *ctx) {
   socket = bpf_sock_from_file(file);
   if (!socket || !socket->sk)
     return 0;
-  return on_holder(task, socket->sk);
+  return on_holder(ctx->meta->seq, task, socket->sk, ctx->fd);
 }
 
 SEC("iter/bpf_sk_storage_map")

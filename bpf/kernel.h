@@ -90,6 +90,8 @@ typedef struct {
   int owned;
 } socket_lock_t;
 
+struct tcp_ulp_ops;
+
 struct sock {
   struct sock_common __sk_common;
   socket_lock_t sk_lock;
@@ -98,6 +100,9 @@ struct sock {
   __u8 sk_shutdown;
   __u16 sk_protocol;
   unsigned long sk_lingertime;
+  __u32 sk_ack_backlog;
+  __u32 sk_max_ack_backlog;
+  void *sk_user_data; /* its low bits are flags: SK_USER_DATA_PSOCK since 5.19 */
 };
 
 struct inet_sock {
@@ -107,6 +112,9 @@ struct inet_sock {
 
 struct inet_connection_sock {
   struct inet_sock icsk_inet;
+  __u8 icsk_retransmits;
+  __u8 icsk_probes_out;
+  const struct tcp_ulp_ops *icsk_ulp_ops; /* kTLS, MPTCP */
 };
 
 struct tcp_sock {
@@ -114,6 +122,8 @@ struct tcp_sock {
   __u64 bytes_sent;
   __u64 bytes_retrans;
   __u64 bytes_received;
+  __u64 bytes_acked;
+  __u32 rcv_tstamp; /* tcp_jiffies32 */
   __u32 rcv_nxt;
   __u32 copied_seq;
   __u32 write_seq;
@@ -182,6 +192,10 @@ struct task_struct {
   char comm[16];
 };
 
+struct pt_regs {
+  unsigned long sp;
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {
@@ -225,6 +239,12 @@ struct bpf_iter__bpf_sk_storage_map {
 
 /* include/linux/file_ref.h (6.13): what the count reads once the last reference is gone */
 #define FILE_REF_DEAD 0xe000000000000000ULL
+
+/* include/linux/skmsg.h (5.19): a sockmap has it */
+#define SK_USER_DATA_PSOCK 4
+
+/* include/linux/socket.h */
+#define MSG_PEEK 2
 
 #define AF_INET 2
 #define AF_INET6 10

@@ -22,6 +22,16 @@ __u32 walk = 0;
  */
 __u32 walker = 0;
 
+/* The walk under way also emits rows of states off the close path. */
+__u32 census = 0;
+
+/* A program of a process that has read or written a socket. */
+struct user {
+  __u64 start_ns;
+  __u32 tgid;
+  __u32 exec_id;
+};
+
 /* What is known of a socket. A child that comes in on a listener starts with a copy of the listener's. */
 struct socket_state {
   struct cw_tuple tuple;
@@ -33,6 +43,8 @@ struct socket_state {
   struct cw_process closer;
   struct cw_process holder; /* the oldest holder but the owner that walk `holder_walk` met */
   __u64 opener_start_ns;
+  __u64 used_jiffies; /* the last read or write; 0: none */
+  struct user users[CW_USERS]; /* the last of them first */
   __u32 opener_tgid;
   __u32 owner_version;  /* odd while `owner` is being written */
   __u32 closer_version; /* likewise `closer` */
@@ -58,6 +70,9 @@ struct socket_state {
   __u8 to;
   __u8 owner_matched; /* the filters on processes let the owner through: what a listener's children inherit */
   __u8 holder_matched; /* likewise `holder` */
+  __u8 user_count; /* CW_USERS + 1: more than are kept */
+  __u8 eof;        /* enum cw_eof */
+  __u8 use_observed;
   __u8 fin_acked; /* all that was sent, the FIN included, is acknowledged */
 };
 
@@ -87,8 +102,21 @@ struct {
 /* Rows of walks have a ring of their own, so that a walk never takes room from events. */
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
-  __uint(max_entries, 1 << 20);
+  __uint(max_entries, 4 << 20);
 } rows SEC(".maps");
+
+/* Only with --stacks. */
+struct user_stacks {
+  struct cw_stack opened;
+  struct cw_stack end_read;
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct user_stacks);
+} stacks SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);

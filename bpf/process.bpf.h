@@ -25,6 +25,17 @@ static __always_inline int same_process(const struct cw_process *a, const struct
   return a->tgid == b->tgid && a->start_ns == b->start_ns;
 }
 
+static __always_inline struct user user_of(const struct task_struct *task) {
+  const struct task_struct *leader = task->group_leader;
+
+  return (struct user){
+      .start_ns = leader->start_boottime, .tgid = (__u32)task->tgid, .exec_id = (__u32)leader->self_exec_id};
+}
+
+static __always_inline int same_user(const struct user *a, const struct user *b) {
+  return a->tgid == b->tgid && a->start_ns == b->start_ns && a->exec_id == b->exec_id;
+}
+
 static __always_inline int below_cgroup(struct task_struct *task, __u64 id) {
   struct cgroup_subsys_state *css = &task->cgroups->dfl_cgrp->self;
 

@@ -6,6 +6,7 @@
 
 #include "process.bpf.h"
 #include "socket.bpf.h"
+#include "stack.bpf.h"
 
 /*
  * What a transition is made of (its states, the call, the flags) is kept in the socket's storage while it is worked on,
@@ -128,6 +129,10 @@ static __always_inline void start_over(struct socket_state *state, __u64 now) {
   state->absent_walk = 0;
   state->holder_walk = 0;
   state->row_walk = 0;
+  state->used_jiffies = 0;
+  state->user_count = 0;
+  state->eof = CW_EOF_NOT_SEEN;
+  state->use_observed = (__u8)config.observes_use;
 }
 
 static __always_inline void remember_process(struct socket_state *state, struct task_struct *task,
@@ -200,6 +205,8 @@ static __always_inline void fill(struct cw_transition *record, const struct sock
   record->call = state->call;
   record->closer_by = state->closer_by;
   record->reserved[0] = record->reserved[1] = record->reserved[2] = 0;
+  record->unread = state->unread;
+  record->reserved_too = 0;
   record->attribution = read_owner(state, &record->process);
   record->actor = change->current; /* zeroes where no call made it */
 }
@@ -234,8 +241,6 @@ static __always_inline void emit_close(const struct socket_state *state, const s
   __builtin_memcpy(record->states_ns, state->states_ns, sizeof(record->states_ns));
   record->bytes_sent = tp->bytes_sent - tp->bytes_retrans;
   record->bytes_received = tp->bytes_received;
-  record->unread = state->unread;
-  record->reserved = 0;
   bpf_ringbuf_submit(record, wake_flag());
 }
 
@@ -345,7 +350,7 @@ static __always_inline void count_without_storage(struct sock *sk) {
  * Both copies of the program run this; the second acts only where the first was skipped. The kernel skips a program
  * that is already running on this CPU (a softirq came in between), told only by its recursion_misses.
  */
-static __always_inline int on_transition(struct sock *sk, int from, int to, int second) {
+static __always_inline int on_transition(void *ctx, struct sock *sk, int from, int to, int second) {
   struct change change = {};
   struct socket_state *state;
   struct task_struct *task;
@@ -384,44 +389,17 @@ static __always_inline int on_transition(struct sock *sk, int from, int to, int 
     keep_owner(state, task, &change);
     if (state->matched)
       raise_flag(&state->flags, CW_FLAG_MATCHED);
+    if (config.stacks && called(state) == CW_CALL_CONNECT) {
+      struct user user = user_of(task);
+
+      keep_stack(ctx, sk, &user, 0);
+    }
   }
   keep_time(state, change.now);
   state->previous = state->from;
   state->state = state->to;
   state->reset_sent = 0;
   emit(state, &change, tp);
-  return 0;
-}
-
-/* A process reads or writes: it has the descriptor, and of several holders the last user is the one to name. */
-static __always_inline int on_use(struct sock *sk) {
-  struct socket_state *state;
-  struct task_struct *task;
-  struct cw_process user;
-  int opened;
-
-  if (sk->sk_protocol != IPPROTO_TCP)
-    return 0;
-  state = bpf_sk_storage_get(&sockets, sk, 0, 0);
-  if (!state)
-    return 0;
-  task = bpf_get_current_task_btf();
-  if (state->owner.tgid == (__u32)task->tgid && state->attribution >= CW_BY_OPENER &&
-      state->owner.start_ns == task->group_leader->start_boottime &&
-      state->owner.exec_id == (__u32)task->group_leader->self_exec_id)
-    return 0;
-  /* The kernel's own sockets (NFS, CIFS) are used by whoever touches the mount. */
-  if ((task->flags & PF_KTHREAD) || !sk->sk_socket || !sk->sk_socket->file)
-    return 0;
-  process_of(task, &user);
-  if (state->attribution == CW_BY_LISTENER && state->opened_ns && user.start_ns < state->opened_ns) {
-    /* Nobody has used it before, and this process was there when it came in: it accepted. */
-    state->opener_tgid = user.tgid;
-    state->opener_start_ns = user.start_ns;
-  }
-  opened = state->opener_tgid == user.tgid && state->opener_start_ns == user.start_ns;
-  set_owner(state, &user, opened ? CW_BY_OPENER : CW_BY_HOLDER);
-  remember_process(state, task, &user);
   return 0;
 }
 
@@ -452,6 +430,45 @@ static __always_inline int on_send_reset(struct sock *sk) {
   record->header.size = sizeof(*record);
   record->header.time_ns = bpf_ktime_get_boot_ns();
   record->cookie = bpf_get_socket_cookie(sk);
+  bpf_ringbuf_submit(record, wake_flag());
+  return 0;
+}
+
+/*
+ * The last reference to a socket goes. Where TCP had ended it while its descriptor was open, no transition tells of it:
+ * only then can SOCK_DEAD have been clear at the change to CLOSE. The lock is not owned here, but the orphan of a moment
+ * ago is nobody's but the closing task's.
+ */
+static __always_inline int on_destroy(struct sock *sk) {
+  struct socket_state *state;
+  struct cw_release *record;
+  struct task_struct *task;
+
+  if (sk->sk_protocol != IPPROTO_TCP)
+    return 0;
+  state = bpf_sk_storage_get(&sockets, sk, 0, 0);
+  if (!state || state->state != TCP_CLOSE || (state->flags & CW_FLAG_DEAD) || !state->tuple.peer_port ||
+      !matches(state))
+    return 0;
+  record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+  if (!record) {
+    count(&counters.lost_others);
+    return 0;
+  }
+  record->header.version = CW_ABI_VERSION;
+  record->header.type = CW_RECORD_RELEASE;
+  record->header.size = sizeof(*record);
+  record->header.time_ns = bpf_ktime_get_boot_ns();
+  record->cookie = bpf_get_socket_cookie(sk);
+  __builtin_memset(record->reserved, 0, sizeof(record->reserved));
+  task = bpf_get_current_task_btf();
+  if ((task->flags & PF_KTHREAD) || (__u32)task->tgid == walker) {
+    __builtin_memset(&record->actor, 0, sizeof(record->actor));
+    record->call = CW_CALL_CLOSE;
+  } else {
+    process_of(task, &record->actor);
+    record->call = (task->flags & PF_EXITING) && !task->signal->live.counter ? CW_CALL_EXIT : CW_CALL_CLOSE;
+  }
   bpf_ringbuf_submit(record, wake_flag());
   return 0;
 }

@@ -45,12 +45,47 @@ static __always_inline int on_bucket(struct seq_file *seq, struct sock_common *s
   return 0;
 }
 
-static __always_inline int on_holder(struct task_struct *task, struct sock *sk) {
+/* TCP has ended it, and a process has it still: once connected, since what never was is opened again as a rule. */
+static __always_inline int is_dead(struct sock *sk, const struct tcp_sock *tp) {
+  return sk->__sk_common.skc_state == TCP_CLOSE && sk->__sk_common.skc_dport && tp->rcv_nxt && sk->sk_socket &&
+         !(sk->__sk_common.skc_flags & (1ul << SOCK_DEAD));
+}
+
+static __always_inline int emit_holder(struct seq_file *seq, struct sock *sk, const struct socket_state *state,
+                                       const struct cw_process *holder, __u32 fd) {
+  struct cw_holder_row row = {};
+
+  if (!matches_tuple(&state->tuple))
+    return 0;
+  row.header.version = CW_ABI_VERSION;
+  row.header.type = CW_RECORD_HOLDER;
+  row.header.size = sizeof(row);
+  row.header.time_ns = bpf_ktime_get_boot_ns();
+  row.cookie = bpf_get_socket_cookie(sk);
+  row.process = *holder;
+  row.fd = fd;
+  for (int i = 0; i < CW_USERS; i++) {
+    const struct user who = {.start_ns = holder->start_ns, .tgid = holder->tgid, .exec_id = holder->exec_id};
+
+    if (!same_user(&state->users[i], &who))
+      continue;
+    row.used = 1;
+    row.used_last = i == 0;
+  }
+  bpf_seq_write(seq, &row, sizeof(row));
+  return 0;
+}
+
+static __always_inline int on_holder(struct seq_file *seq, struct task_struct *task, struct sock *sk, __u32 fd) {
   struct socket_state *state;
   struct cw_process holder;
+  struct tcp_sock *tp;
   __u8 matched = 0;
 
-  if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state == TCP_CLOSE)
+  if (sk->sk_protocol != IPPROTO_TCP)
+    return 0;
+  tp = bpf_skc_to_tcp_sock(sk);
+  if (!tp || (sk->__sk_common.skc_state == TCP_CLOSE && !is_dead(sk, tp)))
     return 0;
   state = adopt(sk);
   if (!state)
@@ -67,7 +102,14 @@ static __always_inline int on_holder(struct task_struct *task, struct sock *sk) 
     state->holder_matched = matched;
     announce(task, &holder);
   }
-  return 0;
+  switch (sk->__sk_common.skc_state) {
+  case TCP_CLOSE_WAIT:
+  case TCP_CLOSE:
+  case TCP_LISTEN:
+    return emit_holder(seq, sk, state, &holder, fd);
+  default:
+    return 0;
+  }
 }
 
 /*
@@ -86,26 +128,83 @@ static __always_inline void settle_owner(struct socket_state *state) {
   set_owner(state, &state->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 
-static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
-  struct cw_socket_row *row;
-
-  if (state->row_walk == walk)
-    return 0;
+/* Is a row of it wanted? What listens is always told of: never-accepted connections are named by it. */
+static __always_inline int wants_row(struct sock *sk, const struct tcp_sock *tp, const struct socket_state *state) {
   switch (sk->__sk_common.skc_state) {
+  case TCP_LISTEN:
+    return 1;
   case TCP_FIN_WAIT1:
   case TCP_FIN_WAIT2:
   case TCP_CLOSE_WAIT:
   case TCP_LAST_ACK:
   case TCP_CLOSING:
-    settle_owner(state);
-    if (!matches(state))
-      return 0;
-    break;
-  case TCP_LISTEN:
-    settle_owner(state);
-    break;
+    return matches(state);
+  case TCP_CLOSE:
+    return is_dead(sk, tp) && matches(state);
   default:
-    settle_owner(state);
+    return census && matches(state);
+  }
+}
+
+static __always_inline __u64 before(__u64 now, __u64 jiffies) {
+  return jiffies * config.tick_ns < now ? now - jiffies * config.tick_ns : 0;
+}
+
+static __always_inline void fill_condition(struct cw_socket_row *row, const struct socket_state *state,
+                                           const struct sock *sk, const struct tcp_sock *tp) {
+  __u64 now = row->header.time_ns, jiffies = bpf_jiffies64();
+
+  row->unread = tp->rcv_nxt - tp->copied_seq;
+  row->unsent = tp->write_seq - tp->snd_una;
+  row->acked_bytes = tp->bytes_acked;
+  row->retransmits = tp->inet_conn.icsk_retransmits;
+  row->probes = tp->inet_conn.icsk_probes_out;
+  row->received_ns = tp->rcv_tstamp ? before(now, (__u32)jiffies - tp->rcv_tstamp) : 0;
+  row->used_ns = state->used_jiffies ? before(now, jiffies - state->used_jiffies) : 0;
+  row->eof = state->eof;
+  row->users = state->user_count;
+  if (state->use_observed)
+    row->flags |= CW_FLAG_USE_OBSERVED;
+  if (sk->sk_socket && !sk->sk_socket->file)
+    row->flags |= CW_FLAG_NO_FILE;
+  if ((tp->inet_conn.icsk_ulp_ops && !is_mptcp(tp)) || ((unsigned long)sk->sk_user_data & SK_USER_DATA_PSOCK))
+    row->flags |= CW_FLAG_READ_BY_KERNEL;
+}
+
+/* 0 where there was no room. */
+static __always_inline int emit_stacks(struct sock *sk, __u64 now, __u64 cookie) {
+  struct user_stacks *kept = bpf_sk_storage_get(&stacks, sk, 0, 0);
+  struct cw_stacks_row *row;
+
+  if (!kept)
+    return 1;
+  row = bpf_ringbuf_reserve(&rows, sizeof(*row), 0);
+  if (!row)
+    return 0;
+  row->header.version = CW_ABI_VERSION;
+  row->header.type = CW_RECORD_STACKS;
+  row->header.size = sizeof(*row);
+  row->header.time_ns = now;
+  row->cookie = cookie;
+  row->opened = kept->opened;
+  row->end_read = kept->end_read;
+  bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);
+  return 1;
+}
+
+static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
+  struct cw_socket_row *row;
+  struct tcp_sock *tp;
+
+  if (state->row_walk == walk)
+    return 0;
+  settle_owner(state);
+  tp = bpf_skc_to_tcp_sock(sk);
+  if (!tp || !wants_row(sk, tp, state))
+    return 0;
+  if (config.stacks && (sk->__sk_common.skc_state == TCP_CLOSE_WAIT || sk->__sk_common.skc_state == TCP_CLOSE) &&
+      !emit_stacks(sk, bpf_ktime_get_boot_ns(), bpf_get_socket_cookie(sk))) {
+    count(&counters.rows_refused);
     return 0;
   }
   row = bpf_ringbuf_reserve(&rows, sizeof(*row), 0);
@@ -114,6 +213,7 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
     return 0;
   }
   state->row_walk = walk;
+  __builtin_memset(row, 0, sizeof(*row));
   row->header.version = CW_ABI_VERSION;
   row->header.type = CW_RECORD_SOCKET;
   row->header.size = sizeof(*row);
@@ -122,13 +222,21 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   row->listener_cookie = state->listener_cookie;
   row->tuple = state->tuple;
   row->entered_ns = state->entered_ns;
+  row->opened_ns = state->opened_ns;
   gather_flags(&state->row_flags, state, sk);
   row->flags = state->row_flags;
   row->state = sk->__sk_common.skc_state;
-  row->reserved[0] = row->reserved[1] = 0;
   row->attribution = read_owner(state, &row->process);
+  if (row->state == TCP_LISTEN) {
+    row->backlog = sk->sk_ack_backlog;
+    row->backlog_max = sk->sk_max_ack_backlog;
+  } else {
+    fill_condition(row, state, sk, tp);
+  }
   if (state->owner_walk == walk)
     row->flags |= CW_FLAG_OWNER_MET;
+  if (is_mptcp(tp))
+    row->flags |= CW_FLAG_MPTCP;
   if (!matches(state))
     row->flags |= CW_FLAG_HIDDEN;
   bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);

@@ -6,43 +6,47 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <charconv>
-#include <limits>
+#include <array>
 #include <numeric>
+#include <string_view>
 
 namespace closewatch {
 namespace {
 
+using std::chrono::milliseconds;
+
 constexpr std::uint64_t smallest_ring = 4096;
 constexpr std::uint64_t largest_ring = 1U << 30U;
 constexpr std::size_t most_values = 1024;  // twice as many fit into the kernel's filter maps (CW_FILTER_ENTRIES)
+/// Below these a walk of a large machine's sockets (16 ms for 20,000) would follow hard upon the one before.
+constexpr milliseconds shortest_limit{100};
+constexpr milliseconds shortest_sweep{10};
+/// A socket is to be seen a few times before it is judged.
+constexpr int sweeps_per_limit = 4;
 
-template <typename Number>
-std::optional<Number> whole_number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
+struct CommandName {
+  Command command;
+  const char* name;
+  const char* what_for;
+};
+constexpr std::array<CommandName, 3> commands{{
+    {Command::trace, "trace", "the event stream of the TCP close path, one line an event"},
+    {Command::report, "report", "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
+    {Command::run, "run", "run a command, watch it and its descendants alone, report when it ends"},
+}};
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t comma = std::min(text.find(',', at), text.size());
-    parts.push_back(text.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return parts;
-}
-
-/// One option that takes values, in a list or given again.
-struct Lists {
+/// What was typed, before it is read: lists by comma or given again, and values of which the last counts.
+struct Typed {
   std::vector<std::string> pids;
   std::vector<std::string> comms;
   std::vector<std::string> local_ports;
   std::vector<std::string> remote_ports;
   std::vector<std::string> events;
   std::string duration;
+  std::string leak_after;
+  std::string sweep;
+  std::string by;
+  std::string leak_exit_code;
   std::string ring;
 };
 
@@ -54,222 +58,318 @@ void limit(std::string_view option, std::size_t values) {
   if (values > most_values) throw CLI::ValidationError(fmt::format("{}: more than {} values", option, most_values));
 }
 
+bool given(const CLI::App& app, const char* option) {
+  const CLI::Option* found = app.get_option_no_throw(option);
+  return found != nullptr && found->count() > 0;
+}
+
 template <typename Number>
-std::vector<Number> numbers(std::string_view option, const std::vector<std::string>& given, Number smallest,
+Number number(std::string_view option, const std::string& text, Number smallest, Number largest,
+              std::string_view wanted) {
+  const auto value = whole_number<Number>(text);
+  if (!value || *value < smallest || *value > largest) refuse(option, text, wanted);
+  return *value;
+}
+
+template <typename Number>
+std::vector<Number> numbers(std::string_view option, const std::vector<std::string>& lists, Number smallest,
                             Number largest, std::string_view wanted) {
   std::vector<Number> values;
-  for (const std::string& list : given) {
-    for (const std::string& text : split(list)) {
-      const auto value = whole_number<Number>(text);
-      if (!value || *value < smallest || *value > largest) refuse(option, text, wanted);
-      values.push_back(*value);
-    }
-  }
-  if (values.size() > most_values)
-    throw CLI::ValidationError(fmt::format("{}: more than {} values", option, most_values));
+  for (const std::string& list : lists)
+    for (const std::string& text : split(list)) values.push_back(number(option, text, smallest, largest, wanted));
+  limit(option, values.size());
   return values;
 }
 
-void read_lists(const CLI::App& app, const Lists& lists, Options& options) {
+milliseconds time(std::string_view option, const std::string& text) {
+  const auto value = parse_time(text);
+  if (!value) refuse(option, text, "time (10, 10s, 500ms, 2m, 1h)");
+  return *value;
+}
+
+void read_filters(const Typed& typed, Options& options) {
   constexpr std::uint32_t pid_max = 4'194'304;  // PID_MAX_LIMIT, include/linux/threads.h
-  options.pids = numbers<std::uint32_t>("--pid", lists.pids, 1, pid_max, "pid");
-  options.local_ports = numbers<std::uint16_t>("--local-port", lists.local_ports, 1, 65535, "port (1 to 65535)");
-  options.remote_ports = numbers<std::uint16_t>("--remote-port", lists.remote_ports, 1, 65535, "port (1 to 65535)");
-  for (const std::string& list : lists.comms)
+  options.pids = numbers<std::uint32_t>("--pid", typed.pids, 1, pid_max, "pid");
+  options.local_ports = numbers<std::uint16_t>("--local-port", typed.local_ports, 1, 65535, "port (1 to 65535)");
+  options.remote_ports = numbers<std::uint16_t>("--remote-port", typed.remote_ports, 1, 65535, "port (1 to 65535)");
+  for (const std::string& list : typed.comms)
     for (const std::string& comm : split(list)) {
       if (comm.empty()) refuse("--comm", list, "list of command names");
       options.comms.push_back(comm);
     }
   limit("--comm", options.comms.size());
-  if (!lists.events.empty()) {
-    options.events = EventTypes{};
-    for (const std::string& list : lists.events)
-      for (const std::string& text : split(list)) {
-        const auto type = event_type(text);
-        if (!type)
-          refuse("--events", text,
-                 "type of event (hello, snapshot, snapshot_end, transition, closed, gap, stats, bye)");
-        options.events.add(*type);
-      }
-  }
-  if (app.count("--duration") > 0) {
-    options.duration = parse_time(lists.duration);
-    if (!options.duration) refuse("--duration", lists.duration, "time (10, 10s, 500ms, 2m, 1h)");
-  }
-  if (app.count("--ring") > 0) {
-    const auto size = parse_size(lists.ring);
-    if (!size || *size < smallest_ring || *size > largest_ring)
-      refuse("--ring", lists.ring, "size from 4K to 1G (65536, 64K, 8M)");
-    options.ring_bytes = static_cast<std::uint32_t>(*size);
-  }
-  for (const auto& [option, value] : {std::pair{"--netns", &options.netns}, std::pair{"--cgroup", &options.cgroup},
-                                      std::pair{"--output", &options.output}})
-    if (app.count(option) > 0 && value->empty()) refuse(option, *value, "name");
   if (options.children && options.pids.empty())
     throw CLI::ValidationError("--children adds the descendants of --pid: name these");
-  if (options.quiet && options.verbose) throw CLI::ValidationError("--quiet and --verbose exclude each other");
   if (!options.ipv4 && !options.ipv6) options.ipv4 = options.ipv6 = true;
 }
 
-void add_options(CLI::App& app, Options& options, Lists& lists) {
-  app.add_option("-p,--pid", lists.pids, "sockets that these processes opened, hold or closed")->type_name("PID[,...]");
+void read_events(const Typed& typed, Options& options) {
+  if (typed.events.empty()) return;
+  options.events = EventTypes{};
+  for (const std::string& list : typed.events)
+    for (const std::string& text : split(list)) {
+      const auto type = event_type(text);
+      if (!type)
+        refuse("--events", text,
+               "type of event (hello, snapshot, snapshot_end, transition, closed, finding, gap, stats, bye)");
+      options.events.add(*type);
+    }
+}
+
+void read_limits(const CLI::App& app, const Typed& typed, Options& options) {
+  constexpr milliseconds sweep_by_default{5'000};
+  if (options.command == Command::run) options.leak_after = milliseconds{1'000};
+  if (given(app, "--leak-after")) options.leak_after = time("--leak-after", typed.leak_after);
+  if (options.leak_after < shortest_limit)
+    throw CLI::ValidationError(
+        fmt::format("--leak-after: '{}' is too short to tell a leak from a program at work; "
+                    "at least {}",
+                    typed.leak_after, time_text(shortest_limit)));
+  const milliseconds longest_sweep = options.leak_after / sweeps_per_limit;
+  options.sweep = std::min(sweep_by_default, longest_sweep);
+  if (!given(app, "--sweep")) return;
+  options.sweep = time("--sweep", typed.sweep);
+  if (options.sweep < shortest_sweep)
+    throw CLI::ValidationError(
+        fmt::format("--sweep: '{}' is too often: at least {} apart", typed.sweep, time_text(shortest_sweep)));
+  if (options.sweep > longest_sweep)
+    throw CLI::ValidationError(fmt::format("--sweep: '{}' is more than a quarter of --leak-after ({}): at most {}",
+                                           typed.sweep, time_text(options.leak_after), time_text(longest_sweep)));
+}
+
+void read_values(const CLI::App& app, const Typed& typed, Options& options) {
+  if (options.command == Command::run && options.command_line.empty())
+    throw CLI::ValidationError("a COMMAND is missing: closewatch run [options] -- COMMAND [ARG...]");
+  read_filters(typed, options);
+  read_events(typed, options);
+  read_limits(app, typed, options);
+  for (const auto& [option, value] : {std::pair{"--netns", &options.netns}, std::pair{"--cgroup", &options.cgroup},
+                                      std::pair{"--output", &options.output}, std::pair{"--user", &options.user}})
+    if (given(app, option) && value->empty()) refuse(option, *value, "name");
+  if (options.command == Command::report) options.duration = std::chrono::minutes{1};
+  if (given(app, "--duration")) options.duration = time("--duration", typed.duration);
+  if (given(app, "--by")) {
+    if (typed.by != "workload" && typed.by != "process") refuse("--by", typed.by, "kind of row (workload, process)");
+    options.by_process = typed.by == "process";
+  }
+  if (given(app, "--leak-exit-code"))
+    options.leak_exit_code =
+        number<std::uint8_t>("--leak-exit-code", typed.leak_exit_code, 1, 255, "exit status (1 to 255)");
+  if (given(app, "--ring")) {
+    const auto size = parse_size(typed.ring);
+    if (!size || *size < smallest_ring || *size > largest_ring)
+      refuse("--ring", typed.ring, "size from 4K to 1G (65536, 64K, 8M)");
+    options.ring_bytes = static_cast<std::uint32_t>(*size);
+  }
+  if (options.quiet && options.verbose) throw CLI::ValidationError("--quiet and --verbose exclude each other");
+}
+
+/// Of one value given twice the last counts.
+void add_value(CLI::App& app, const char* names, std::string& value, const char* type, const char* what_for) {
+  app.add_option(names, value, what_for)->type_name(type)->take_last();
+}
+
+/// Lists add up.
+void add_list(CLI::App& app, const char* names, std::vector<std::string>& list, const char* type,
+              const char* what_for) {
+  app.add_option(names, list, what_for)->type_name(type)->take_all();
+}
+
+void add_filters(CLI::App& app, Options& options, Typed& typed) {
+  add_list(app, "-p,--pid", typed.pids, "PID[,...]", "sockets that these processes opened, hold or closed");
   app.add_flag("--children", options.children, "with --pid: their descendants too");
-  app.add_option("-c,--comm", lists.comms, "likewise, by command name (its first 15 bytes)")->type_name("NAME[,...]");
-  app.add_option("--cgroup", options.cgroup, "only processes below this cgroup (v2)")->type_name("PATH");
-  app.add_option("--netns", options.netns, "only this network namespace")->type_name("INUM or PATH");
-  app.add_option("-L,--local-port", lists.local_ports, "only these local ports")->type_name("N[,...]");
-  app.add_option("-D,--remote-port", lists.remote_ports, "only these remote ports")->type_name("N[,...]");
+  add_list(app, "-c,--comm", typed.comms, "NAME[,...]", "likewise, by command name (its first 15 bytes)");
+  add_value(app, "--cgroup", options.cgroup, "PATH", "only processes below this cgroup (v2)");
+  add_value(app, "--netns", options.netns, "INUM or PATH", "only this network namespace");
+  add_list(app, "-L,--local-port", typed.local_ports, "N[,...]", "only these local ports");
+  add_list(app, "-D,--remote-port", typed.remote_ports, "N[,...]", "only these remote ports");
   app.add_flag("-4", options.ipv4, "only IPv4 (IPv4-mapped IPv6 counts as IPv4)");
   app.add_flag("-6", options.ipv6, "only IPv6");
-  app.add_option("-d,--duration", lists.duration, "stop after TIME: 10, 10s, 500ms, 2m, 1h; 0: one look")
-      ->type_name("TIME");
-  app.add_flag("-j,--json", options.json, "one JSON object a line");
-  app.add_option("-o,--output", options.output, "write there instead of to standard output")->type_name("FILE");
+}
+
+void add_output(CLI::App& app, Options& options, const char* json, const char* instead_of) {
+  app.add_flag("-j,--json", options.json, json);
+  add_value(app, "-o,--output", options.output, "FILE", instead_of);
   app.add_flag("-w,--wide", options.wide, "text: all columns, more than 80");
-  app.add_flag("--all-states", options.all_states, "also the transitions before the close path");
-  app.add_option("--events", lists.events, "only these types of event")->type_name("TYPE[,...]");
-  app.add_option("--ring", lists.ring, "size of the ring buffer, 8M")->type_name("SIZE");
+}
+
+void add_judging(CLI::App& app, Options& options, Typed& typed, const char* limit_text) {
+  add_value(app, "--leak-after", typed.leak_after, "TIME", limit_text);
+  add_value(app, "--sweep", typed.sweep, "TIME", "how often the sockets are walked: 5s, at most 1/4 of --leak-after");
+  app.add_flag("--stacks", options.stacks, "user stacks too: where a socket was opened, where its end was read");
+}
+
+void add_common(CLI::App& app, Options& options, Typed& typed) {
+  add_value(app, "--ring", typed.ring, "SIZE", "size of the ring buffer, 8M");
   app.add_flag("-q,--quiet", options.quiet, "no messages but errors");
   app.add_flag("-v,--verbose", options.verbose, "say more, on standard error");
-  // Of one value given twice the last counts; lists add up.
-  for (const char* one : {"--cgroup", "--netns", "--duration", "--output", "--ring"}) app.get_option(one)->take_last();
-  for (const char* list : {"--pid", "--comm", "--local-port", "--remote-port", "--events"})
-    app.get_option(list)->take_all();
+}
+
+void add_trace(CLI::App& app, Options& options, Typed& typed) {
+  add_filters(app, options, typed);
+  add_value(app, "-d,--duration", typed.duration, "TIME", "stop after TIME: 10, 10s, 500ms, 2m, 1h; 0: one look");
+  add_output(app, options, "one JSON object a line", "write there instead of to standard output");
+  app.add_flag("--all-states", options.all_states, "also the transitions before the close path");
+  add_list(app, "--events", typed.events, "TYPE[,...]", "only these types of event");
+  add_judging(app, options, typed, "how long in CLOSE_WAIT before a socket is judged, 30s");
+}
+
+void add_report(CLI::App& app, Options& options, Typed& typed) {
+  add_filters(app, options, typed);
+  add_value(app, "-d,--duration", typed.duration, "TIME", "watch for TIME, 60s; 0: one look, judged by age");
+  add_judging(app, options, typed, "how long in CLOSE_WAIT before a socket is judged, 30s");
+  add_value(app, "--by", typed.by, "KIND", "what the rows are: workload (the default) or process");
+  add_output(app, options, "one JSON document", "write there instead of to standard output");
+  app.add_flag("--fail-on-leak", options.fail_on_leak, "exit 3 on a leak, 4 where none was found but not all was seen");
+}
+
+void add_run(CLI::App& app, Options& options, Typed& typed) {
+  add_value(app, "--user", options.user, "NAME[:GROUP]", "run COMMAND as this user (a name or a number)");
+  add_judging(app, options, typed, "how long in CLOSE_WAIT before a socket is judged, 1s");
+  add_value(app, "--by", typed.by, "KIND", "what the rows are: workload (the default) or process");
+  add_output(app, options, "one JSON document", "write the report there instead of to standard error");
+  app.add_flag("--strict", options.strict, "what is merely stuck fails too");
+  add_value(app, "--leak-exit-code", typed.leak_exit_code, "N", "exit status on a leak where COMMAND ended in 0, 3");
+}
+
+/// COMMAND is no argument of ours, so CLI11 is not told of it and cannot show it.
+class RunHelp : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App*, std::string name) const override {
+    return "Usage: " + name + " [OPTIONS] [--] COMMAND [ARG...]\n";
+  }
+};
+
+void add_command(CLI::App& app, const CommandName& command, Options& options, Typed& typed) {
+  CLI::App* sub = app.add_subcommand(command.name, command.what_for);
+  sub->set_help_flag("-h,--help", "this help");
+  sub->set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);
+  switch (command.command) {
+    case Command::trace: add_trace(*sub, options, typed); break;
+    case Command::report: add_report(*sub, options, typed); break;
+    case Command::run:
+      add_run(*sub, options, typed);
+      sub->formatter(std::make_shared<RunHelp>());
+      break;
+  }
+  add_common(*sub, options, typed);
+}
+
+bool takes_value(const CLI::App& app, const std::string& name) {
+  const CLI::Option* option = app.get_option_no_throw(name);
+  return option != nullptr && option->get_items_expected_max() > 0;
+}
+
+/// Is the next argument the value of this one? `-jo FILE` and `-oFILE` are understood as getopt(3) does.
+bool value_follows(const CLI::App& app, const std::string& argument) {
+  if (argument.starts_with("--")) return argument.find('=') == std::string::npos && takes_value(app, argument);
+  for (std::size_t at = 1; at < argument.size(); ++at)
+    if (takes_value(app, std::string{'-', argument[at]})) return at + 1 == argument.size();
+  return false;
+}
+
+/// Cuts COMMAND and all that follows off the arguments of `run`: it begins behind `--`, or with the first word that is
+/// no option, and its own options are never ours.
+std::vector<std::string> cut_command(const CLI::App& run, std::vector<std::string>& arguments) {
+  auto at = arguments.begin() + 1;
+  while (at != arguments.end() && at->size() > 1 && at->front() == '-' && *at != "--") {
+    const bool skips = value_follows(run, *at);
+    ++at;
+    if (skips && at != arguments.end()) ++at;
+  }
+  const auto first = at != arguments.end() && *at == "--" ? at + 1 : at;
+  std::vector<std::string> command(first, arguments.end());
+  arguments.erase(at, arguments.end());
+  return command;
 }
 
 std::vector<std::pair<std::string, std::string>> given_options(const CLI::App& app) {
-  std::vector<std::pair<std::string, std::string>> given;
+  std::vector<std::pair<std::string, std::string>> all;
   for (const CLI::Option* option : app.get_options()) {
     if (option->count() == 0) continue;
     const auto& values = option->results();
-    given.emplace_back(option->get_lnames().empty() ? option->get_snames().front() : option->get_lnames().front(),
-                       std::accumulate(values.begin(), values.end(), std::string{},
-                                       [](const std::string& all, const std::string& one) {
-                                         return all.empty() ? one : all + "," + one;
-                                       }));
+    all.emplace_back(option->get_lnames().empty() ? option->get_snames().front() : option->get_lnames().front(),
+                     std::accumulate(values.begin(), values.end(), std::string{},
+                                     [](const std::string& before, const std::string& one) {
+                                       return before.empty() ? one : before + "," + one;
+                                     }));
   }
-  return given;
+  return all;
 }
 
-std::string unknown_argument(const CLI::App& app, const CLI::App& trace) {
-  std::vector<std::string> extras = trace.remaining();
+std::string unknown_argument(const CLI::App& app, const CLI::App* command) {
+  std::vector<std::string> extras = command != nullptr ? command->remaining() : app.remaining();
   if (extras.empty()) extras = app.remaining();
   const std::string typed = extras.empty() ? std::string{} : extras.front();
   std::vector<std::string> candidates;
   const bool is_option = typed.starts_with('-');
-  if (is_option) {
-    for (const CLI::Option* option : trace.get_options())
+  if (is_option && command != nullptr) {
+    for (const CLI::Option* option : command->get_options())
       for (const std::string& name : option->get_lnames()) candidates.push_back("--" + name);
   } else {
-    candidates.emplace_back("trace");
+    for (const CommandName& known : commands) {
+      if (typed == known.name) return fmt::format("the command comes first: closewatch {} [options]", typed);
+      candidates.emplace_back(known.name);
+    }
   }
-  if (typed == "trace") return "the command comes first: closewatch trace [options]";
   const std::string name = typed.substr(0, typed.find('='));
   std::string text = fmt::format("unknown {} '{}'", is_option ? "option" : "command", name);
   if (const auto near = suggestion(name, candidates)) text += fmt::format("; did you mean '{}'?", *near);
   return text;
 }
 
-}  // namespace
-
-std::optional<std::chrono::milliseconds> parse_time(std::string_view text) {
-  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
-  const auto value = whole_number<std::uint64_t>(text.substr(0, digits));
-  if (!value) return std::nullopt;
-  const std::string_view unit = text.substr(digits);
-  std::uint64_t factor = 0;
-  if (unit == "ms") factor = 1;
-  if (unit.empty() || unit == "s") factor = 1000;
-  if (unit == "m") factor = 60 * 1000;
-  if (unit == "h") factor = 3600 * 1000;
-  constexpr std::uint64_t most = std::uint64_t{100} * 365 * 24 * 3600 * 1000;  // a century, so that sums of it fit
-  if (factor == 0 || *value > most / factor) return std::nullopt;
-  return std::chrono::milliseconds{*value * factor};
-}
-
-std::optional<std::uint64_t> parse_size(std::string_view text) {
-  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
-  const auto value = whole_number<std::uint64_t>(text.substr(0, digits));
-  if (!value) return std::nullopt;
-  std::string_view unit = text.substr(digits);
-  unsigned shift = 0;
-  if (!unit.empty()) {
-    switch (unit.front()) {
-      case 'k':
-      case 'K': shift = 10; break;
-      case 'm':
-      case 'M': shift = 20; break;
-      case 'g':
-      case 'G': shift = 30; break;
-      default: return std::nullopt;
-    }
-    unit.remove_prefix(1);
-    if (!unit.empty() && unit != "B" && unit != "iB") return std::nullopt;
+/// The command that the arguments begin with; empty where they begin with none.
+CLI::App* command_of(CLI::App& app, const std::vector<std::string>& arguments, Options& options) {
+  for (const CommandName& known : commands) {
+    if (arguments.front() != known.name) continue;
+    options.command = known.command;
+    return app.get_subcommand(known.name);
   }
-  if (*value > std::numeric_limits<std::uint64_t>::max() >> shift) return std::nullopt;
-  return *value << shift;
+  return nullptr;
 }
 
-std::optional<std::string> suggestion(std::string_view typed, const std::vector<std::string>& candidates) {
-  const auto distance = [&](std::string_view other) {
-    std::vector<std::size_t> row(other.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 1; i <= typed.size(); ++i) {
-      std::size_t diagonal = row[0]++;
-      for (std::size_t j = 1; j <= other.size(); ++j) {
-        const std::size_t change = diagonal + (typed[i - 1] == other[j - 1] ? 0 : 1);
-        diagonal = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, change});
-      }
-    }
-    return row.back();
-  };
-  std::optional<std::string> best;
-  std::size_t nearest = std::max<std::size_t>(2, typed.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
-    if (const std::size_t far = distance(candidate); far < nearest) {
-      nearest = far;
-      best = candidate;
-    }
-  }
-  return best;
-}
-
-std::expected<Options, NoStart> parse_options(const std::vector<std::string>& arguments) {
-  Options options;
-  Lists lists;
-  CLI::App app{"closewatch: who closes TCP connections, who does not, and how they end", "closewatch"};
+void set_up(CLI::App& app, Options& options, Typed& typed) {
   app.set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);
   app.set_help_flag("-h,--help", "this help");
   app.require_subcommand(0, 1);
-  app.footer(
-      "With no command it traces: closewatch [options of trace]. The options: closewatch trace --help\n"
-      "The manual: man closewatch, or docs/closewatch.8 in the source");
-  CLI::App* trace = app.add_subcommand("trace", "the event stream of the TCP close path, one line an event");
-  trace->set_help_flag("-h,--help", "this help");
-  trace->set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);
-  add_options(*trace, options, lists);
+  const std::string manual = "The manual: man closewatch, or docs/closewatch.8 in the source";
+  app.footer(manual);  // the commands inherit it
+  for (const CommandName& command : commands) add_command(app, command, options, typed);
+  app.footer("With no command it traces: closewatch [options of trace]. The options: closewatch COMMAND --help\n" +
+             manual);
+}
+
+}  // namespace
+
+std::expected<Options, NoStart> parse_options(const std::vector<std::string>& given_arguments) {
+  Options options;
+  Typed typed;
+  CLI::App app{"closewatch: who closes TCP connections, who does not, and how they end", "closewatch"};
+  set_up(app, options, typed);
 
   // Without a command it traces: what does not begin with one is the command's own.
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  std::vector<std::string> arguments = given_arguments;
   const bool asks = !arguments.empty() &&
                     (arguments.front() == "-h" || arguments.front() == "--help" || arguments.front() == "--version");
-  if (arguments.empty() || (arguments.front().starts_with('-') && !asks)) reversed.emplace_back("trace");
+  if (arguments.empty() || (arguments.front().starts_with('-') && !asks)) arguments.insert(arguments.begin(), "trace");
+  const CLI::App* command = command_of(app, arguments, options);
+  if (options.command == Command::run) options.command_line = cut_command(*command, arguments);
 
-  const std::string hint = "; see closewatch trace --help";
+  const std::string see = fmt::format("; see closewatch {}--help", command ? command->get_name() + " " : "");
   try {
-    app.parse(reversed);
-    read_lists(*trace, lists, options);
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(arguments);
+    if (command != nullptr) read_values(*command, typed, options);
   } catch (const CLI::CallForHelp&) {
-    return std::unexpected(NoStart{Exit::done, trace->parsed() ? trace->help("closewatch") : app.help()});
+    return std::unexpected(NoStart{Exit::done, command != nullptr ? command->help("closewatch") : app.help()});
   } catch (const CLI::CallForVersion&) {
     return std::unexpected(NoStart{Exit::done, "closewatch " CLOSEWATCH_VERSION "\n"});
   } catch (const CLI::ExtrasError&) {
-    return std::unexpected(NoStart{Exit::usage, unknown_argument(app, *trace) + hint});
+    return std::unexpected(NoStart{Exit::usage, unknown_argument(app, command) + see});
   } catch (const CLI::Error& error) {
-    return std::unexpected(NoStart{Exit::usage, error.what() + hint});
+    return std::unexpected(NoStart{Exit::usage, error.what() + see});
   }
-  options.given = given_options(*trace);
+  options.given = given_options(*command);
   return options;
 }
 

@@ -2,6 +2,7 @@
 #ifndef CLOSEWATCH_APP_OPTIONS_HPP
 #define CLOSEWATCH_APP_OPTIONS_HPP
 
+#include "app/values.hpp"
 #include "sink/sink.hpp"
 
 #include <chrono>
@@ -9,16 +10,18 @@
 #include <expected>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace closewatch {
 
-/// Exit statuses (contract, section 1).
-enum class Exit : std::uint8_t { done = 0, failed = 1, usage = 2 };
+/// Exit statuses (contract, section 1). `run` passes COMMAND's own on.
+enum class Exit : std::uint8_t { done = 0, failed = 1, usage = 2, leak = 3, incomplete = 4 };
+
+enum class Command : std::uint8_t { trace, report, run };
 
 struct Options {
+  Command command = Command::trace;
   std::vector<std::uint32_t> pids;
   bool children = false;
   std::vector<std::string> comms;
@@ -30,10 +33,19 @@ struct Options {
   bool ipv6 = false;
   std::optional<std::chrono::milliseconds> duration;  ///< until interrupted, where there is none
   bool json = false;
-  std::string output;  ///< standard output where empty
+  std::string output;  ///< standard output (`run`: standard error) where empty
   bool wide = false;
   bool all_states = false;
   EventTypes events = EventTypes::all();
+  std::chrono::milliseconds leak_after{30'000};  ///< in CLOSE_WAIT, before a socket is judged
+  std::chrono::milliseconds sweep{5'000};        ///< at most a quarter of `leak_after`
+  bool stacks = false;
+  bool by_process = false;
+  bool fail_on_leak = false;
+  bool strict = false;
+  std::uint8_t leak_exit_code = 3;
+  std::string user;                       ///< whom COMMAND runs as: NAME, UID, NAME:GROUP; as we do where empty
+  std::vector<std::string> command_line;  ///< COMMAND and its arguments
   std::uint32_t ring_bytes = 8U << 20U;
   bool quiet = false;
   bool verbose = false;
@@ -47,15 +59,6 @@ struct NoStart {
 };
 
 [[nodiscard]] std::expected<Options, NoStart> parse_options(const std::vector<std::string>& arguments);
-
-/// 10, 10s, 500ms, 2m, 1h.
-[[nodiscard]] std::optional<std::chrono::milliseconds> parse_time(std::string_view text);
-
-/// Bytes, or with K, M, G (powers of 1024; KiB and KB are taken too).
-[[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
-
-/// The candidate nearest to what was typed, if any is near.
-[[nodiscard]] std::optional<std::string> suggestion(std::string_view typed, const std::vector<std::string>& candidates);
 
 }  // namespace closewatch
 

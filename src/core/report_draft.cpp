@@ -30,6 +30,7 @@ std::string stack_key(const ReportInput& input, std::uint64_t cookie) {
   const auto found = input.stacks.find(cookie);
   if (!input.with_stacks || found == input.stacks.end()) return {};
   const Stacks& stacks = found->second;
+  if (!stacks.end_read && !stacks.opened) return {};
   std::string key = stacks.end_read ? "r" : "o";
   append_key(key, stacks.end_read ? stacks.end_read : stacks.opened);
   return key;

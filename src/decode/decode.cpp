@@ -156,13 +156,13 @@ std::expected<TransitionSeen, DecodeError> transition_of(const cw_transition& ra
       .totals = std::nullopt,
   };
   seen.evidence.error = raw.error;
+  seen.evidence.unread = raw.unread;
   return seen;
 }
 
 std::expected<Event, DecodeError> close_of(const cw_close& raw) {
   auto seen = transition_of(raw.transition);
   if (!seen) return std::unexpected(seen.error());
-  seen->evidence.unread = raw.unread;
   Totals totals{
       .opened_ns = raw.opened_ns,
       .states_ns = {},
@@ -173,6 +173,34 @@ std::expected<Event, DecodeError> close_of(const cw_close& raw) {
   std::copy(std::begin(raw.states_ns), std::end(raw.states_ns), totals.states_ns.begin());
   seen->totals = totals;
   return *std::move(seen);
+}
+
+/// The FIN takes a sequence number. Where it came, `unread` counts it until it is consumed.
+EndOfFile end_of_file_of(const cw_socket_row& raw) {
+  const bool fin = (raw.flags & CW_FLAG_DONE) != 0;
+  if ((raw.flags & CW_FLAG_READ_BY_KERNEL) != 0) return EndOfFile::unknown;
+  if (raw.unread > (fin ? 1U : 0U)) return EndOfFile::unread;
+  if (!fin) return EndOfFile::unknown;  // a RST, and nothing before it
+  if (raw.unread == 1) return raw.eof == CW_EOF_PEEKED ? EndOfFile::peeked : EndOfFile::unread;
+  return raw.eof == CW_EOF_READ ? EndOfFile::read : EndOfFile::consumed;
+}
+
+Condition condition_of(const cw_socket_row& raw) {
+  const bool fin = (raw.flags & CW_FLAG_DONE) != 0;
+  return {
+      .eof = end_of_file_of(raw),
+      .unread_bytes = raw.unread - (fin && raw.unread > 0 ? 1U : 0U),
+      .unsent_bytes = raw.unsent,
+      .acked_bytes = raw.acked_bytes,
+      .retransmits = raw.retransmits,
+      .probes = raw.probes,
+      .received_ns = raw.received_ns,
+      .used_ns = raw.used_ns,
+      .use_observed = (raw.flags & CW_FLAG_USE_OBSERVED) != 0,
+      .was_used = raw.users > 0,
+      .too_many_users = raw.users > CW_USERS,
+      .no_file = (raw.flags & CW_FLAG_NO_FILE) != 0,
+  };
 }
 
 std::expected<Event, DecodeError> socket_of(const cw_socket_row& raw) {
@@ -190,10 +218,43 @@ std::expected<Event, DecodeError> socket_of(const cw_socket_row& raw) {
       .attribution = *attribution,
       .process = identity_of(raw.process),
       .evidence = evidence_of(raw.flags),
-      .opened_ns = 0,
-      .condition = {},
-      .accept_queue = {},
+      .opened_ns = raw.opened_ns,
+      .condition = condition_of(raw),
+      .accept_queue = {raw.backlog, raw.backlog_max},
   };
+}
+
+std::expected<Event, DecodeError> holder_of(const cw_holder_row& raw) {
+  return HolderRow{
+      .time_ns = raw.header.time_ns,
+      .cookie = raw.cookie,
+      .holder = {identity_of(raw.process), raw.fd, raw.used != 0, raw.used_last != 0},
+  };
+}
+
+std::expected<Event, DecodeError> release_of(const cw_release& raw) {
+  const auto call = call_of(raw.call);
+  if (!call || !*call || (**call != Cause::close && **call != Cause::exit)) return std::unexpected(DecodeError::field);
+  return DescriptorClosed{raw.header.time_ns, raw.cookie, identity_of(raw.actor), **call};
+}
+
+std::expected<std::optional<RawStack>, DecodeError> stack_of(const cw_stack& raw) {
+  if (raw.frames > sizeof raw.address || raw.words > sizeof raw.word) return std::unexpected(DecodeError::field);
+  if (raw.tgid == 0) return std::optional<RawStack>{};
+  const auto count = [](std::uint32_t bytes) { return static_cast<std::ptrdiff_t>(bytes / sizeof(__u64)); };
+  return RawStack{
+      .process = {raw.tgid, raw.start_ns},
+      .exec_id = raw.exec_id,
+      .addresses = {std::begin(raw.address), std::begin(raw.address) + count(raw.frames)},
+      .words = {std::begin(raw.word), std::begin(raw.word) + count(raw.words)},
+  };
+}
+
+std::expected<Event, DecodeError> stacks_of(const cw_stacks_row& raw) {
+  auto opened = stack_of(raw.opened);
+  auto end_read = stack_of(raw.end_read);
+  if (!opened || !end_read) return std::unexpected(DecodeError::field);
+  return StacksSeen{raw.header.time_ns, raw.cookie, *std::move(opened), *std::move(end_read)};
 }
 
 std::expected<Event, DecodeError> bucket_of(const cw_bucket_row& raw) {
@@ -259,6 +320,9 @@ std::expected<Event, DecodeError> decode(std::span<const std::byte> bytes) {
         return ProcessExited{raw.header.time_ns, identity_of(raw.process).key};
       });
     case CW_RECORD_SOCKET: return make<cw_socket_row>(bytes, socket_of);
+    case CW_RECORD_HOLDER: return make<cw_holder_row>(bytes, holder_of);
+    case CW_RECORD_RELEASE: return make<cw_release>(bytes, release_of);
+    case CW_RECORD_STACKS: return make<cw_stacks_row>(bytes, stacks_of);
     case CW_RECORD_BUCKET: return make<cw_bucket_row>(bytes, bucket_of);
     default: return std::unexpected(DecodeError::unknown_type);
   }

@@ -3,12 +3,13 @@
 
 #include "host/machine.hpp"
 
+#include <closewatch/base/descriptor.hpp>
+
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -54,19 +55,7 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(const char* path) : fd_(::open(path, O_RDONLY | O_CLOEXEC)) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
+Descriptor open_namespace(const char* path) { return Descriptor{::open(path, O_RDONLY | O_CLOEXEC)}; }
 
 void add_of_processes(const std::filesystem::path& root, std::set<std::uint32_t>& seen,
                       std::vector<NetworkNamespace>& found) {
@@ -131,9 +120,9 @@ std::expected<void, Error> inside(const NetworkNamespace& where,
                                   const std::function<std::expected<void, Error>()>& body) {
   struct stat own{};
   if (stat(own_namespace, &own) == 0 && own.st_ino == where.inode) return body();
-  const Descriptor home{own_namespace};
-  const Descriptor there{where.path.c_str()};
-  if (home.get() < 0 || there.get() < 0 || setns(there.get(), CLONE_NEWNET) != 0)
+  const Descriptor home = open_namespace(own_namespace);
+  const Descriptor there = open_namespace(where.path.c_str());
+  if (!home.is_open() || !there.is_open() || setns(there.get(), CLONE_NEWNET) != 0)
     return std::unexpected(
         Error{"enter the network namespace " + where.path.string(), errno, "run it as root (CAP_SYS_ADMIN)"});
   auto result = body();

@@ -195,6 +195,8 @@ void JsonSink::body(const Bye& bye) {
 }
 
 void JsonSink::body(const ProcessWanted&) {}
+void JsonSink::body(const StackWanted&) {}
+
 void JsonSink::body(const WalkWanted&) {}
 
 }  // namespace closewatch

@@ -40,6 +40,7 @@ class JsonSink final : public Sink {
   void body(const Stats& stats);
   void body(const Bye& bye);
   void body(const ProcessWanted& wanted);
+  void body(const StackWanted& wanted);
   void body(const WalkWanted& wanted);
 
   Writer& writer_;

@@ -30,6 +30,7 @@ struct TypeOf {
   std::optional<EventType> operator()(const Stats&) const { return EventType::stats; }
   std::optional<EventType> operator()(const Bye&) const { return EventType::bye; }
   std::optional<EventType> operator()(const ProcessWanted&) const { return std::nullopt; }
+  std::optional<EventType> operator()(const StackWanted&) const { return std::nullopt; }
   std::optional<EventType> operator()(const WalkWanted&) const { return std::nullopt; }
 };
 

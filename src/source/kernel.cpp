@@ -3,6 +3,7 @@
 
 #include <closewatch/abi/control.h>
 #include <closewatch/abi/record.h>
+#include <closewatch/base/descriptor.hpp>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -62,20 +63,6 @@ struct Ring {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 /// One round of draining: libbpf's callback takes a pointer, and stops after the record for which it gets a negative
 /// number (libbpf 1.1's ring_buffer__consume() would drain without bound).
 struct Round {
@@ -113,6 +100,7 @@ void configure(closewatch_bpf& skeleton, const KernelSettings& settings) {
   config.remote_ports = static_cast<std::uint32_t>(settings.remote_ports.size());
   config.pids = static_cast<std::uint32_t>(settings.pids.size());
   config.comms = static_cast<std::uint32_t>(settings.comms.size());
+  config.stacks = settings.stacks ? 1 : 0;
 }
 
 std::expected<void, Error> put(bpf_map* map, const void* key, std::size_t size, const std::string& what) {
@@ -185,10 +173,12 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
     return std::unexpected(
         error_of("read the kernel's BTF", errno,
                  "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 11 is)"));
+  bool observes_use = true;
   for (const auto& [name, program] : {std::pair{"sock_recv_length", skeleton.progs.use_recv},
                                       std::pair{"sock_send_length", skeleton.progs.use_send}}) {
     if (has_tracepoint(kernel, name)) continue;
     bpf_program__set_autoload(program, false);
+    observes_use = false;
     state->degraded.emplace_back(std::string{"this kernel has no tracepoint "} + name +
                                  " (Linux 6.3): accepted connections are named after their listener until they close");
   }
@@ -198,6 +188,7 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
 
   bpf_map__set_max_entries(skeleton.maps.events, ring_size(settings.ring_bytes));
   configure(skeleton, settings);
+  skeleton.rodata->config.observes_use = observes_use ? 1 : 0;
 
   if (const int result = closewatch_bpf__load(&skeleton); result != 0)
     return std::unexpected(error_of("load the programs into the kernel", result));
@@ -214,7 +205,7 @@ std::expected<void, Error> KernelSource::attach() {
 
   // The second copy of the program goes on behind the first: it asks whether the first has been there.
   for (bpf_program* program : {skeleton.progs.transition, skeleton.progs.transition_nested, skeleton.progs.send_reset,
-                               skeleton.progs.use_recv, skeleton.progs.use_send, skeleton.progs.process_exit,
+                               skeleton.progs.use_recv, skeleton.progs.use_send, skeleton.progs.destroy, skeleton.progs.process_exit,
                                skeleton.progs.process_fork, skeleton.progs.process_free}) {
     if (!bpf_program__autoload(program)) continue;
     bpf_link* link = bpf_program__attach(program);
@@ -249,7 +240,8 @@ std::size_t KernelSource::drain(std::size_t most, const OnRecord& on_record) {
   return state_->event_round.taken;
 }
 
-std::expected<void, Error> KernelSource::run_walk(const bpf_link* link, const OnRecord& on_record) {
+std::expected<void, Error> KernelSource::run_walk(const bpf_link* link, const OnRecord& on_record,
+                                                  const std::function<void()>& between) {
   const Descriptor iterator{bpf_iter_create(bpf_link__fd(link))};
   if (iterator.get() < 0) return std::unexpected(error_of("start a walk over the sockets", errno));
   std::vector<std::byte>& buffer = state_->buffer;
@@ -269,22 +261,25 @@ std::expected<void, Error> KernelSource::run_walk(const bpf_link* link, const On
     }
     kept = bytes.size();
     std::memmove(buffer.data(), bytes.data(), kept);
+    between();
     if (kept == buffer.size()) return std::unexpected(error_of("read a row of the sockets' walk", EPROTO));
   }
   return {};
 }
 
 std::expected<void, Error> KernelSource::walk_tables(const OnRecord& on_record) {
-  return run_walk(state_->tables_walk.get(), on_record);
+  return run_walk(state_->tables_walk.get(), on_record, [] {});
 }
 
-std::expected<void, Error> KernelSource::walk_sockets(const OnRecord& on_record) {
+std::expected<void, Error> KernelSource::walk_sockets(bool census, const OnRecord& on_record,
+                                                      const std::function<void()>& between) {
   closewatch_bpf& skeleton = *state_->skeleton;
   ++skeleton.bss->walk;
-  if (auto walked = run_walk(state_->files_walk.get(), on_record); !walked) return walked;
+  skeleton.bss->census = census ? 1 : 0;
+  if (auto walked = run_walk(state_->files_walk.get(), on_record, between); !walked) return walked;
   for (int pass = 0; pass < passes_at_most; ++pass) {
     const std::uint64_t refused = std::atomic_ref{skeleton.bss->counters.rows_refused}.load();
-    if (auto walked = run_walk(state_->sockets_walk.get(), on_record); !walked) return walked;
+    if (auto walked = run_walk(state_->sockets_walk.get(), on_record, between); !walked) return walked;
     state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0};
     ring_buffer__consume(state_->rows.get());
     if (std::atomic_ref{skeleton.bss->counters.rows_refused}.load() == refused) return {};
@@ -302,8 +297,11 @@ KernelLosses KernelSource::losses() const {
       .missed = read(counters.missed),
       .nested = read(counters.nested),
       .processes = read(counters.process_failed),
+      .stacks = read(counters.stacks_failed),
   };
 }
+
+bool KernelSource::observes_use() const { return state_->skeleton->rodata->config.observes_use != 0; }
 
 const std::vector<std::string>& KernelSource::degraded() const { return state_->degraded; }
 

@@ -30,6 +30,7 @@ struct KernelSettings {
   bool all_states = false;
   bool ipv4 = true;
   bool ipv6 = true;
+  bool stacks = false;    ///< keep the user stacks of openings and of reads that returned the end
   bool children = false;  ///< add what the processes in `pids` fork from now on
   std::vector<std::uint16_t> local_ports;
   std::vector<std::uint16_t> remote_ports;
@@ -45,6 +46,7 @@ struct KernelLosses {
   std::uint64_t missed = 0;
   std::uint64_t nested = 0;
   std::uint64_t processes = 0;
+  std::uint64_t stacks = 0;
 };
 
 class KernelSource {
@@ -73,9 +75,14 @@ class KernelSource {
   /// Walks the TCP tables of the network namespace that this thread is in: adopts its sockets, hands over its buckets.
   [[nodiscard]] std::expected<void, Error> walk_tables(const OnRecord& on_record);
 
-  /// Walks descriptors and then sockets: settles who holds what, hands over a row for each listener and each socket
-  /// on the close path, in all namespaces.
-  [[nodiscard]] std::expected<void, Error> walk_sockets(const OnRecord& on_record);
+  /// Walks descriptors and then sockets, in all namespaces: settles who holds what, hands over a row for each listener,
+  /// each socket on the close path, and each that is dead with its descriptor open; with `census` for all others too.
+  /// A walk over a hundred thousand takes a while: `between` is called now and then, to drain what comes meanwhile.
+  [[nodiscard]] std::expected<void, Error> walk_sockets(bool census, const OnRecord& on_record,
+                                                        const std::function<void()>& between);
+
+  /// Reads and writes are seen: what is said of use can be relied on.
+  [[nodiscard]] bool observes_use() const;
 
   [[nodiscard]] KernelLosses losses() const;
 
@@ -85,7 +92,8 @@ class KernelSource {
  private:
   struct State;
   explicit KernelSource(std::unique_ptr<State> state);
-  std::expected<void, Error> run_walk(const bpf_link* link, const OnRecord& on_record);
+  std::expected<void, Error> run_walk(const bpf_link* link, const OnRecord& on_record,
+                                      const std::function<void()>& between);
   std::unique_ptr<State> state_;
 };
 

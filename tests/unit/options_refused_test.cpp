@@ -70,7 +70,7 @@ TEST_CASE("refused: the ring", "[options]") {
 TEST_CASE("refused: types of event", "[options]") {
   refuses({"--events", "nonsense"}, "--events", "nonsense");
   refuses({"--events", "closed,nonsense"}, "--events", "'nonsense'");
-  refuses({"--events", "finding"}, "--events", "finding");
+  refuses({"--events", "findings"}, "--events", "'findings'");
   refuses({"--events", "CLOSED"}, "--events", "transition, closed");
 }
 
@@ -126,13 +126,19 @@ TEST_CASE("refused: unknown options, with the nearest", "[options]") {
 
 TEST_CASE("refused: unknown commands, with the nearest", "[options]") {
   refuses({"trac"}, "unknown command 'trac'", "did you mean 'trace'?");
+  refuses({"reprot"}, "unknown command 'reprot'", "did you mean 'report'?");
   refuses({"trcae", "--json"}, "unknown command 'trcae'", "did you mean 'trace'?");
   const std::string far = refused({"doctor"});
   CHECK(has(far, "unknown command 'doctor'"));
   CHECK_FALSE(has(far, "did you mean"));
 }
 
-TEST_CASE("refused: a word too many", "[options]") { refuses({"trace", "foo"}, "'foo'", "unknown"); }
+TEST_CASE("refused: a word too many", "[options]") {
+  refuses({"trace", "foo"}, "'foo'", "unknown");
+  refuses({"report", "foo"}, "'foo'", "unknown");
+  refuses({"-j", "report"}, "the command comes first", "closewatch report");
+  refuses({"trace", "run"}, "the command comes first", "closewatch run");
+}
 
 TEST_CASE("refused: the remedy is where to look", "[options]") {
   for (const Arguments& arguments :

@@ -125,7 +125,8 @@ TEST_CASE("options: types of event", "[options]") {
   for (int type = 0; type <= static_cast<int>(EventType::bye); ++type)
     if (options.events.has(static_cast<EventType>(type))) chosen.insert(name(static_cast<EventType>(type)));
   CHECK(chosen == std::set<std::string_view>{"closed", "gap", "bye"});
-  for (const char* type : {"hello", "snapshot", "snapshot_end", "transition", "closed", "gap", "stats", "bye"})
+  for (const char* type :
+       {"hello", "snapshot", "snapshot_end", "transition", "closed", "finding", "gap", "stats", "bye"})
     CHECK(event_type(type).has_value());
 }
 
@@ -186,9 +187,10 @@ TEST_CASE("help: of the whole, and of the command", "[options]") {
     for (const Arguments& arguments : {Arguments{"trace", flag}, Arguments{"-j", flag}}) {
       const std::string command = asked(arguments);
       for (const char* option :
-           {"-p,--pid", "--children", "-c,--comm", "--cgroup", "--netns", "-L,--local-port", "-D,--remote-port", "-4",
-            "-6", "-d,--duration", "-j,--json", "-o,--output", "-w,--wide", "--all-states", "--events", "--ring",
-            "-q,--quiet", "-v,--verbose", "-h,--help"}) {
+           {"-p,--pid",         "--children",   "-c,--comm",    "--cgroup",      "--netns",   "-L,--local-port",
+            "-D,--remote-port", "-4",           "-6",           "-d,--duration", "-j,--json", "-o,--output",
+            "-w,--wide",        "--all-states", "--events",     "--leak-after",  "--sweep",   "--stacks",
+            "--ring",           "-q,--quiet",   "-v,--verbose", "-h,--help"}) {
         CAPTURE(option);
         CHECK(has(command, option));
       }
@@ -197,17 +199,52 @@ TEST_CASE("help: of the whole, and of the command", "[options]") {
 }
 
 TEST_CASE("help lists nothing that is not built yet", "[options]") {
-  const std::string text = asked({"--help"}) + asked({"trace", "--help"});
-  for (const char* later : {"report", "replay", "doctor", "demo", "--leak-after", "--sweep", "--interval", "--stacks",
-                            "--record", "--by", "--fail-on-leak", "--strict", "--leak-exit-code"}) {
+  const std::string text =
+      asked({"--help"}) + asked({"trace", "--help"}) + asked({"report", "--help"}) + asked({"run", "--help"});
+  for (const char* later : {"replay", "doctor", "demo", "--interval", "--record"}) {
     CAPTURE(later);
     CHECK_FALSE(has(text, later));
   }
-  for (const std::string command : {"top", "run"}) CHECK_FALSE(has(text, "\n  " + command + " "));
+  CHECK_FALSE(has(text, "\n  top "));
 }
 
 TEST_CASE("help names the command as it is typed", "[options]") {
   CHECK(has(asked({"trace", "--help"}), "closewatch trace [OPTIONS]"));
+  CHECK(has(asked({"report", "--help"}), "closewatch report [OPTIONS]"));
+  CHECK(has(asked({"run", "--help"}), "closewatch run [OPTIONS] [--] COMMAND [ARG...]"));
+}
+
+TEST_CASE("help of the whole names every command", "[options]") {
+  const std::string whole = asked({"--help"});
+  for (const char* command : {"\n  trace ", "\n  report ", "\n  run "}) CHECK(has(whole, command));
+}
+
+TEST_CASE("help of a command lists only what it takes", "[options]") {
+  const std::string report = asked({"report", "-h"});
+  const std::string run = asked({"run", "-h"});
+  const std::string trace = asked({"trace", "-h"});
+  for (const char* option : {"--leak-after", "--sweep", "--stacks", "--by", "-j,--json", "-o,--output", "-w,--wide",
+                             "--ring", "-q,--quiet", "-v,--verbose", "--version"}) {
+    CAPTURE(option);
+    CHECK(has(report, option));
+    CHECK(has(run, option));
+  }
+  for (const char* option : {"-p,--pid", "--children", "-c,--comm", "--cgroup", "--netns", "-L,--local-port",
+                             "-D,--remote-port", "-d,--duration"}) {
+    CAPTURE(option);
+    CHECK(has(report, option));
+    CHECK_FALSE(has(run, option));
+  }
+  CHECK(has(report, "--fail-on-leak"));
+  for (const char* option : {"--strict", "--leak-exit-code", "--user"}) {
+    CAPTURE(option);
+    CHECK(has(run, option));
+    CHECK_FALSE(has(report, option));
+    CHECK_FALSE(has(trace, option));
+  }
+  for (const char* option : {"--all-states", "--events"}) CHECK_FALSE(has(report + run, option));
+  for (const char* option : {"--by", "--fail-on-leak"}) CHECK_FALSE(has(trace, option));
+  CHECK_FALSE(has(run, "--fail-on-leak"));
 }
 
 TEST_CASE("version", "[options]") {

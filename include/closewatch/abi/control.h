@@ -42,6 +42,8 @@ struct cw_config {
   __u32 remote_ports;
   __u32 pids;
   __u32 comms;
+  __u32 observes_use; /* reads and writes are seen (Linux 6.3) */
+  __u32 stacks;       /* keep user stacks */
 };
 
 #endif

@@ -33,6 +33,9 @@ enum cw_record_type {
   CW_RECORD_EXIT = 5,       /* such a process ended */
   CW_RECORD_SOCKET = 6,     /* a row of the walk over the sockets */
   CW_RECORD_BUCKET = 7,     /* a row of the walk over the TIME_WAIT buckets */
+  CW_RECORD_HOLDER = 8,     /* a row of the walk over the descriptors */
+  CW_RECORD_RELEASE = 9,    /* the last descriptor went of a socket that TCP had ended before */
+  CW_RECORD_STACKS = 10,    /* behind the row of a socket: the user stacks kept of it */
 };
 
 /* How the process of a record is known (contract, section 2). */
@@ -61,6 +64,13 @@ enum cw_role {
   CW_ROLE_ACCEPT = 2,
 };
 
+/* What a read is known to have returned of the peer's FIN. */
+enum cw_eof {
+  CW_EOF_NOT_SEEN = 0,
+  CW_EOF_PEEKED = 1, /* 0, with MSG_PEEK */
+  CW_EOF_READ = 2,   /* 0, with nothing left */
+};
+
 /* Bits of cw_transition.flags: what the kernel's socket said at the moment of the transition. */
 enum cw_flag {
   CW_FLAG_DEAD = 1u << 0,         /* SOCK_DEAD: no process has it any more (an orphan) */
@@ -77,6 +87,9 @@ enum cw_flag {
   CW_FLAG_MATCHED = 1u << 11,     /* the filters on processes let it through */
   CW_FLAG_HIDDEN = 1u << 12,      /* filtered out: told for what others' attribution needs of a listener */
   CW_FLAG_OWNER_MET = 1u << 13,   /* of a row: its walk met the owner among the holders */
+  CW_FLAG_NO_FILE = 1u << 14,     /* of a row: a struct socket without a file, the kernel's own */
+  CW_FLAG_USE_OBSERVED = 1u << 15, /* of a row: opened under watch, no read or write of it went unseen */
+  CW_FLAG_READ_BY_KERNEL = 1u << 16, /* of a row: kTLS or a sockmap reads it, copied_seq says nothing */
 };
 
 struct cw_header {
@@ -125,11 +138,13 @@ struct cw_transition {
   __u8 call;        /* enum cw_call: what made this transition */
   __u8 closer_by;   /* enum cw_call of the latest closing call: close, shutdown, exit, or none so far */
   __u8 reserved[3];
+  __u32 unread; /* rcv_nxt - copied_seq: the peer's FIN counts as one */
+  __u32 reserved_too;
   struct cw_process process; /* the one responsible */
   struct cw_process actor;   /* who made the call, where a call did it */
 };
-CW_ASSERT(sizeof(struct cw_transition) == 200, "cw_transition");
-CW_ASSERT(__builtin_offsetof(struct cw_transition, process) == 104, "cw_transition.process");
+CW_ASSERT(sizeof(struct cw_transition) == 208, "cw_transition");
+CW_ASSERT(__builtin_offsetof(struct cw_transition, process) == 112, "cw_transition.process");
 
 struct cw_close {
   struct cw_transition transition;
@@ -137,8 +152,6 @@ struct cw_close {
   __u64 states_ns[CW_STATES]; /* time spent in each state, by its number */
   __u64 bytes_sent;           /* payload, without retransmissions */
   __u64 bytes_received;       /* as tcp_sock.bytes_received has it: the peer's FIN counts as one */
-  __u32 unread;               /* rcv_nxt - copied_seq: the peer's FIN counts as one */
-  __u32 reserved;
 };
 CW_ASSERT(sizeof(struct cw_close) == 360, "cw_close");
 
@@ -162,13 +175,72 @@ struct cw_socket_row {
   __u64 listener_cookie;
   struct cw_tuple tuple;
   __u64 entered_ns;
+  __u64 opened_ns;
   __u32 flags;
   __u8 state;
   __u8 attribution;
-  __u8 reserved[2];
+  __u8 eof;   /* enum cw_eof */
+  __u8 users; /* processes seen to read or write it; CW_USERS + 1: more than are kept */
   struct cw_process process;
+  __u64 acked_bytes; /* tcp_sock.bytes_acked */
+  __u64 received_ns; /* the last segment of the peer's (rcv_tstamp), to a jiffy */
+  __u64 used_ns;     /* the last read or write seen, to a jiffy; 0: none */
+  __u32 unread;      /* rcv_nxt - copied_seq: the peer's FIN counts as one */
+  __u32 unsent;      /* write_seq - snd_una: our FIN counts as one */
+  __u32 backlog;     /* of LISTEN: the accept queue's length, and its limit */
+  __u32 backlog_max;
+  __u8 retransmits; /* icsk_retransmits */
+  __u8 probes;      /* icsk_probes_out */
+  __u8 reserved[6];
 };
-CW_ASSERT(sizeof(struct cw_socket_row) == 144, "cw_socket_row");
+CW_ASSERT(sizeof(struct cw_socket_row) == 200, "cw_socket_row");
+
+/* Processes that are kept of those that read or wrote a socket. */
+#define CW_USERS 4
+
+/* A descriptor of a socket in CLOSE_WAIT, in LISTEN, or dead. */
+struct cw_holder_row {
+  struct cw_header header;
+  __u64 cookie;
+  struct cw_process process;
+  __u32 fd;
+  __u8 used;      /* it has read or written the socket, with the program that it is now */
+  __u8 used_last; /* and nobody has done so since */
+  __u8 reserved[2];
+};
+CW_ASSERT(sizeof(struct cw_holder_row) == 80, "cw_holder_row");
+
+struct cw_release {
+  struct cw_header header;
+  __u64 cookie;
+  struct cw_process actor; /* tgid 0 where it was no process's doing */
+  __u8 call;               /* enum cw_call: close, or exit */
+  __u8 reserved[7];
+};
+CW_ASSERT(sizeof(struct cw_release) == 80, "cw_release");
+
+/* Frames of a user stack, and words at its end: the caller of libc's wrapper is among these, and not in the frames. */
+#define CW_STACK_FRAMES 24
+#define CW_STACK_WORDS 16
+
+struct cw_stack {
+  __u64 start_ns; /* whose it is; tgid 0: none was taken */
+  __u32 tgid;
+  __u32 exec_id;
+  __u32 frames; /* bytes of addresses that are set */
+  __u32 words;  /* bytes of words that are set */
+  __u64 address[CW_STACK_FRAMES];
+  __u64 word[CW_STACK_WORDS];
+};
+CW_ASSERT(sizeof(struct cw_stack) == 344, "cw_stack");
+
+struct cw_stacks_row {
+  struct cw_header header;
+  __u64 cookie;
+  struct cw_stack opened;   /* connect(), or the first use of what was accepted */
+  struct cw_stack end_read; /* the last read that returned the end */
+};
+CW_ASSERT(sizeof(struct cw_stacks_row) == 712, "cw_stacks_row");
 
 /* A bucket of iter/tcp: a connection in TIME_WAIT, or an orphan in FIN_WAIT2. */
 struct cw_bucket_row {
@@ -190,6 +262,7 @@ struct cw_counters {
   __u64 rows_refused;     /* no room for a row of a walk; the walk is repeated */
   __u64 nested;           /* transitions caught by the second copy */
   __u64 process_failed;   /* no task storage: a process that was not announced */
+  __u64 stacks_failed;    /* no socket storage for a stack */
 };
 
 #endif

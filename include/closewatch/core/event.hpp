@@ -108,6 +108,30 @@ struct DescriptorClosed {
   Cause by = Cause::close;
 };
 
+/// A user stack as the kernel took it, the innermost address first.
+struct RawStack {
+  ProcessKey process;
+  std::uint32_t exec_id = 0;
+  std::vector<std::uint64_t> addresses;
+  std::vector<std::uint64_t> words;  ///< at the end of the stack: the caller of libc's wrapper is among them
+  bool operator==(const RawStack&) const = default;
+};
+
+/// The stacks kept of a socket that a walk met.
+struct StacksSeen {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  std::optional<RawStack> opened;
+  std::optional<RawStack> end_read;
+};
+
+/// The answer to StackWanted.
+struct StackResolved {
+  std::uint64_t cookie = 0;
+  bool end_read = false;  ///< otherwise the one that opened it
+  Stack stack;
+};
+
 /// A TIME_WAIT bucket as a walk found it; an orphan's has the state FIN_WAIT2.
 struct BucketRow {
   std::uint64_t time_ns = 0;
@@ -121,6 +145,16 @@ struct BucketRow {
 struct WalkDone {
   std::uint64_t time_ns = 0;
   std::uint64_t began_ns = 0;
+  bool census = false;  ///< it brought rows of every state, and the buckets
+};
+
+/// What a process has open (/proc/PID/fd, RLIMIT_NOFILE).
+struct DescriptorsSeen {
+  std::uint64_t time_ns = 0;
+  ProcessKey key;
+  std::uint64_t open = 0;
+  std::uint64_t soft_limit = 0;
+  std::uint64_t sockets = 0;
 };
 
 /// Everything is attached and the first walk is done. The answers that head the stream.
@@ -177,7 +211,7 @@ struct Stopped {
 };
 
 using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow, DescriptorClosed,
-                           BucketRow, WalkDone, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
+                           StacksSeen, StackResolved, BucketRow, WalkDone, DescriptorsSeen, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
 
 }  // namespace closewatch
 

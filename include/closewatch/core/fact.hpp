@@ -5,6 +5,7 @@
 // What the engine concludes. Most facts go to the sinks (contract, section 3); the wanted ones are questions that the
 // session answers with an event. `time_ns` is nanoseconds since 1970 (UTC).
 
+#include <closewatch/core/event.hpp>
 #include <closewatch/core/finding.hpp>
 #include <closewatch/core/types.hpp>
 
@@ -133,12 +134,20 @@ struct ProcessWanted {
   Identity process;
 };
 
+/// What are these addresses? To be answered while the process lives, before the next event.
+struct StackWanted {
+  std::uint64_t cookie = 0;
+  bool end_read = false;
+  RawStack stack;
+};
+
 /// Walk the sockets again: something was lost, or the one who had a socket is gone.
 struct WalkWanted {
   bool tables = false;  ///< also the TCP tables of every network namespace, for what has no storage (buckets)
 };
 
-using Fact = std::variant<Hello, Snapshot, SnapshotEnd, Transition, Closed, Finding, Gap, Stats, Bye, ProcessWanted, WalkWanted>;
+using Fact = std::variant<Hello, Snapshot, SnapshotEnd, Transition, Closed, Finding, Gap, Stats, Bye, ProcessWanted,
+                          StackWanted, WalkWanted>;
 
 [[nodiscard]] std::string_view name(Gap::Where where);
 

@@ -161,6 +161,12 @@ struct Process {
 
 [[nodiscard]] std::string_view text(const Comm& comm);
 
+/// Nanoseconds from `then_ns` to `now_ns`; none where `then_ns` is not known (0) or later.
+[[nodiscard]] inline std::optional<std::uint64_t> since(std::uint64_t now_ns, std::uint64_t then_ns) {
+  if (then_ns == 0 || then_ns > now_ns) return std::nullopt;
+  return now_ns - then_ns;
+}
+
 struct ProcessKeyHash {
   std::size_t operator()(const ProcessKey& key) const noexcept {
     return static_cast<std::size_t>((key.start_ns ^ key.pid) * 0x9e3779b97f4a7c15ULL);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef CLOSEWATCH_BPF_USE_H
+#define CLOSEWATCH_BPF_USE_H
+
+/* Reads and writes: who uses a socket, and whether the end of what the peer sent was read. */
+
+#include "transition.bpf.h"
+
+/*
+ * Moves this user to the front. Two users at once may both be at it: at worst one of them is missing from the list until
+ * it uses the socket again, which it does not where it has left the socket to the other.
+ */
+static __always_inline void keep_user(struct socket_state *state, const struct user *user) {
+  struct user before = state->users[0];
+  int known = 0;
+
+  state->users[0] = *user;
+  for (int i = 1; i < CW_USERS && !known; i++) {
+    struct user moved = before;
+
+    if (!moved.tgid)
+      break;
+    before = state->users[i];
+    state->users[i] = moved;
+    known = same_user(&before, user);
+  }
+  if (!known && state->user_count <= CW_USERS)
+    state->user_count++;
+}
+
+/*
+ * A read that returned 0 saw the end where nothing is left to be read. A peek leaves the FIN; a read of no bytes returns 0
+ * before the end as well, which the unread bytes tell.
+ */
+static __always_inline void keep_end(struct socket_state *state, struct sock *sk, int flags) {
+  struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+  __u32 left_over;
+
+  if (!tp || !(sk->__sk_common.skc_flags & (1ul << SOCK_DONE)))
+    return;
+  left_over = tp->rcv_nxt - tp->copied_seq;
+  if (left_over == 0)
+    state->eof = CW_EOF_READ;
+  else if (left_over == 1 && (flags & MSG_PEEK) && state->eof == CW_EOF_NOT_SEEN)
+    state->eof = CW_EOF_PEEKED;
+}
+
+/* Of several holders the last user is the one to name; of what was accepted, the first user is the one who did so. */
+static __always_inline void keep_owner_by_use(struct socket_state *state, struct task_struct *task) {
+  struct cw_process user;
+  int opened;
+
+  process_of(task, &user);
+  if (state->attribution == CW_BY_LISTENER && state->opened_ns && user.start_ns < state->opened_ns) {
+    /* Nobody has used it before, and this process was there when it came in: it accepted. */
+    state->opener_tgid = user.tgid;
+    state->opener_start_ns = user.start_ns;
+  }
+  opened = state->opener_tgid == user.tgid && state->opener_start_ns == user.start_ns;
+  set_owner(state, &user, opened ? CW_BY_OPENER : CW_BY_HOLDER);
+  remember_process(state, task, &user);
+}
+
+static __always_inline int on_use(void *ctx, struct sock *sk, int result, int flags, int reads) {
+  struct socket_state *state;
+  struct task_struct *task;
+  struct user user;
+  int first, ended;
+
+  if (sk->sk_protocol != IPPROTO_TCP)
+    return 0;
+  state = bpf_sk_storage_get(&sockets, sk, 0, 0);
+  if (!state)
+    return 0;
+  task = bpf_get_current_task_btf();
+  user = user_of(task);
+  first = !same_user(&state->users[0], &user);
+  if (first || state->owner.tgid != user.tgid || state->attribution < CW_BY_OPENER) {
+    /* The kernel's own sockets (NFS, CIFS) are used by whoever touches the mount. */
+    if ((task->flags & PF_KTHREAD) || !sk->sk_socket || !sk->sk_socket->file)
+      return 0;
+    keep_user(state, &user);
+    if (state->owner.tgid != user.tgid || state->attribution < CW_BY_OPENER ||
+        state->owner.start_ns != user.start_ns || state->owner.exec_id != user.exec_id)
+      keep_owner_by_use(state, task);
+  }
+  state->used_jiffies = bpf_jiffies64();
+  ended = reads && result == 0;
+  if (ended)
+    keep_end(state, sk, flags);
+  /* accept() has no tracepoint that sees the socket: where it was used first is near. */
+  if (config.stacks && first && state->user_count == 1)
+    keep_stack(ctx, sk, &user, 0);
+  if (config.stacks && ended && state->eof != CW_EOF_NOT_SEEN)
+    keep_stack(ctx, sk, &user, 1);
+  return 0;
+}
+
+#endif
