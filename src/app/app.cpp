@@ -59,6 +59,7 @@ void occupy_standard_descriptors() {
 }  // namespace
 
 int run(int argc, char** argv) {
+  const SignalsBefore before = SignalsBefore::now();
   occupy_standard_descriptors();
   std::setlocale(LC_CTYPE, "");
   set_up_messages();
@@ -79,7 +80,7 @@ int run(int argc, char** argv) {
   switch (options->command) {
     case Command::trace: return std::to_underlying(run_trace(*options));
     case Command::report: return std::to_underlying(run_report(*options));
-    case Command::run: return run_command(*options);
+    case Command::run: return run_command(*options, before);
   }
   std::unreachable();
 }

@@ -6,6 +6,7 @@
 #include "host/machine.hpp"
 #include "host/namespaces.hpp"
 #include "host/processes.hpp"
+#include "host/signals.hpp"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -56,7 +57,7 @@ class Signals {
     sigemptyset(&set_);
     for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) sigaddset(&set_, signal);
     if (passes_on)
-      for (const int signal : {SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT}) sigaddset(&set_, signal);
+      for (const int signal : passed_on) sigaddset(&set_, signal);
     // nohup(1) has it ignored; blocked it would come all the same.
     struct sigaction hangup{};
     if (sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaddset(&set_, SIGHUP);
@@ -112,6 +113,7 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
   const std::uint64_t began_ns = now_ns();
   const auto over = [&] { return settings_.duration && now_ns() - began_ns >= nanoseconds(*settings_.duration); };
   if (!settings_.quiet) spdlog::info("watching the TCP close path; Ctrl-C ends it");
+  if (on_started_) on_started_();
   for (bool more = false;;) {
     if (auto pumped = pump(); !pumped) return pumped;
     if (over()) return {};

@@ -48,6 +48,9 @@ class Session {
   /// Called when the screen's size has changed.
   void on_resize(std::function<void()> callback) { on_resize_ = std::move(callback); }
 
+  /// Called once everything is attached and what was there before has been walked.
+  void on_started(std::function<void()> callback) { on_started_ = std::move(callback); }
+
   /// Called some ten times a second while it watches.
   void on_pulse(std::function<void()> callback) { on_pulse_ = std::move(callback); }
 
@@ -96,6 +99,7 @@ class Session {
   Writer& writer_;
   Settings settings_;
   std::function<void()> on_resize_;
+  std::function<void()> on_started_;
   std::function<void()> on_pulse_;
   std::function<Stack(const RawStack&)> name_stack_;
   std::function<void(const signalfd_siginfo&)> on_signal_;
