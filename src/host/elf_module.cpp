@@ -6,10 +6,12 @@
 #include <cxxabi.h>
 #include <elfutils/libdwfl.h>
 #include <gelf.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -38,6 +40,26 @@ std::string in_words(const char* name) {
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> words{abi::__cxa_demangle(name, nullptr, nullptr, &status), std::free};
   return status == 0 ? std::string{words.get()}.substr(0, name_limit) : std::string{text};
+}
+
+/// Bytes of the longest call instruction.
+constexpr std::size_t longest_call = 7;
+
+/// Is the last instruction of these bytes a call? Read backwards it cannot be told for certain, which is good enough to
+/// tell addresses that a call has left on a stack from other words there.
+bool ends_in_call(const std::array<unsigned char, longest_call>& code) {
+#if defined(__aarch64__)
+  std::uint32_t word = 0;
+  std::memcpy(&word, code.data() + code.size() - sizeof word, sizeof word);
+  return (word & 0xfc000000U) == 0x94000000U || (word & 0xfffffc1fU) == 0xd63f0000U;  // BL, BLR
+#else
+  if (code[code.size() - 5] == 0xe8) return true;  // to a relative address
+  for (std::size_t length = 2; length <= code.size(); ++length) {
+    const std::size_t at = code.size() - length;
+    if (code[at] == 0xff && (code[at + 1] >> 3U & 7U) == 2) return true;  // through a register or memory
+  }
+  return false;
+#endif
 }
 
 std::string hexadecimal(const unsigned char* bytes, std::size_t length) {
@@ -92,7 +114,7 @@ class ElfModule::Implementation {
  public:
   explicit Implementation(RegularFile file) : file_(std::move(file)) {
     // The library is told where to begin by the version that it was built against.
-    if (elf_version(EV_CURRENT) == EV_NONE || !file_.file.good()) return;
+    if (elf_version(EV_CURRENT) == EV_NONE || !file_.file.is_open()) return;
     const bool mapped = is_roots(file_.status);
     Elf* elf = elf_begin(file_.file.get(), mapped ? ELF_C_READ_MMAP_PRIVATE : ELF_C_READ, nullptr);
     if (elf == nullptr || elf_kind(elf) != ELF_K_ELF || !read_segments(elf)) {
@@ -109,6 +131,14 @@ class ElfModule::Implementation {
 
   [[nodiscard]] const std::string& build_id() const { return build_id_; }
   [[nodiscard]] std::uint64_t weight() const { return weight_; }
+
+  [[nodiscard]] bool follows_call(std::uint64_t file_offset) const {
+    std::array<unsigned char, longest_call> code{};
+    if (file_offset < code.size() || !file_.file.is_open()) return false;
+    const auto at = static_cast<off_t>(file_offset - code.size());
+    if (pread(file_.file.get(), code.data(), code.size(), at) != static_cast<ssize_t>(code.size())) return false;
+    return ends_in_call(code);
+  }
 
   [[nodiscard]] std::optional<std::uint64_t> address_of(std::uint64_t file_offset) const {
     for (const Segment& segment : segments_)
@@ -215,6 +245,8 @@ ElfModule::~ElfModule() = default;
 
 const std::string& ElfModule::build_id() const { return implementation_->build_id(); }
 std::uint64_t ElfModule::weight() const { return implementation_->weight(); }
+bool ElfModule::follows_call(std::uint64_t file_offset) const { return implementation_->follows_call(file_offset); }
+
 std::optional<std::uint64_t> ElfModule::address_of(std::uint64_t file_offset) const {
   return implementation_->address_of(file_offset);
 }

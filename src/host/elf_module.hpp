@@ -37,6 +37,9 @@ class ElfModule {
   /// Where an offset in the file is, as an address in the file's own terms: what addr2line takes.
   [[nodiscard]] std::optional<std::uint64_t> address_of(std::uint64_t file_offset) const;
 
+  /// Whether the instruction before this offset in the file is a call.
+  [[nodiscard]] bool follows_call(std::uint64_t file_offset) const;
+
   /// The innermost function, inlined ones too, with C++ names in words.
   [[nodiscard]] const Location& look_up(std::uint64_t address);
 

@@ -10,7 +10,6 @@
 
 #include <array>
 #include <cstdio>
-#include <utility>
 
 namespace closewatch {
 namespace {
@@ -20,18 +19,18 @@ std::filesystem::path folder(const std::filesystem::path& root, std::uint32_t pi
 }
 
 /// From a descriptor that is only a place (O_PATH): opening a device or a FIFO can wait, or do something.
-std::optional<RegularFile> opened(const OpenFile& place) {
+std::optional<RegularFile> opened(const Descriptor& place) {
   RegularFile regular;
-  if (!place.good() || fstat(place.get(), &regular.status) != 0 || !S_ISREG(regular.status.st_mode))
+  if (!place.is_open() || fstat(place.get(), &regular.status) != 0 || !S_ISREG(regular.status.st_mode))
     return std::nullopt;
   const std::string self = "/proc/self/fd/" + std::to_string(place.get());
-  regular.file = OpenFile{::open(self.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
-  if (!regular.file.good()) return std::nullopt;
+  regular.file = Descriptor{::open(self.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
+  if (!regular.file.is_open()) return std::nullopt;
   return regular;
 }
 
 std::optional<RegularFile> opened(const std::filesystem::path& path) {
-  return opened(OpenFile{::open(path.c_str(), O_PATH | O_CLOEXEC)});
+  return opened(Descriptor{::open(path.c_str(), O_PATH | O_CLOEXEC)});
 }
 
 bool still_runs(const std::filesystem::path& root, const ProcessTicks& process) {
@@ -57,17 +56,6 @@ std::optional<RegularFile> open_by_process(const std::filesystem::path& root, co
 
 }  // namespace
 
-OpenFile::OpenFile(OpenFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-
-OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
-OpenFile::~OpenFile() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
 std::optional<RegularFile> open_mapped(const std::filesystem::path& root, const ProcessTicks& process,
                                        const Mapping& mapping) {
   if (mapping.inode == 0 || !mapping.name.starts_with('/')) return std::nullopt;
@@ -80,12 +68,12 @@ std::optional<RegularFile> open_mapped(const std::filesystem::path& root, const 
 }
 
 std::optional<RegularFile> open_within(const std::filesystem::path& root, std::uint32_t pid, const std::string& path) {
-  const OpenFile top{::open((folder(root, pid) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
-  if (!top.good()) return std::nullopt;
+  const Descriptor top{::open((folder(root, pid) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  if (!top.is_open()) return std::nullopt;
   open_how how{};
   how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  return opened(OpenFile{static_cast<int>(syscall(SYS_openat2, top.get(), path.c_str(), &how, sizeof(how)))});
+  return opened(Descriptor{static_cast<int>(syscall(SYS_openat2, top.get(), path.c_str(), &how, sizeof(how)))});
 }
 
 }  // namespace closewatch

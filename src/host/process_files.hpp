@@ -7,6 +7,7 @@
 
 #include "host/memory_map.hpp"
 
+#include <closewatch/base/descriptor.hpp>
 #include <closewatch/core/types.hpp>
 
 #include <sys/stat.h>
@@ -17,25 +18,8 @@
 
 namespace closewatch {
 
-/// A file descriptor of our own.
-class OpenFile {
- public:
-  OpenFile() = default;
-  explicit OpenFile(int fd) : fd_(fd) {}
-  OpenFile(OpenFile&& other) noexcept;
-  OpenFile& operator=(OpenFile&& other) noexcept;
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-  ~OpenFile();
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] bool good() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
-
 struct RegularFile {
-  OpenFile file;
+  Descriptor file;
   struct stat status{};
 };
 

@@ -81,6 +81,20 @@ std::vector<Frame> Symbols::look_up(const ProcessTicks& process, std::uint32_t e
   return frames;
 }
 
+std::optional<std::uint64_t> Symbols::return_address(const ProcessTicks& process, std::uint32_t exec_id,
+                                                     std::span<const std::uint64_t> words) {
+  const Memory* memory = memory_of(process, exec_id, {});
+  if (memory == nullptr) return std::nullopt;
+  for (const std::uint64_t word : words) {
+    const Mapping* mapping = mapping_of(memory->mappings, word - 1);
+    if (mapping == nullptr) continue;
+    if (may_be_made(*mapping)) return word;
+    const ElfModule* module = module_of(process, *mapping);
+    if (module != nullptr && module->follows_call(word - mapping->start + mapping->offset)) return word;
+  }
+  return std::nullopt;
+}
+
 Symbols::Memory* Symbols::memory_of(const ProcessTicks& process, std::uint32_t exec_id,
                                     std::span<const std::uint64_t> addresses) {
   Memory* known = memories_.find({process.pid, process.start_ticks, exec_id});

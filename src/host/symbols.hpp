@@ -42,6 +42,11 @@ class Symbols {
   [[nodiscard]] std::vector<Frame> look_up(const ProcessTicks& process, std::uint32_t exec_id,
                                            std::span<const std::uint64_t> addresses);
 
+  /// The first of these words of a stack that a call has left there: an address in code, behind a call instruction. Code
+  /// made at run time is in no file and taken at its word.
+  [[nodiscard]] std::optional<std::uint64_t> return_address(const ProcessTicks& process, std::uint32_t exec_id,
+                                                            std::span<const std::uint64_t> words);
+
   /// Processes and files that gave way to others.
   [[nodiscard]] std::uint64_t evicted() const { return memories_.evicted() + modules_.evicted(); }
 
