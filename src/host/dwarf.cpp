@@ -125,7 +125,9 @@ bool DwarfLines::find_unit(Dwfl_Module* module, Dwarf_Addr address, Dwarf_Die& u
   const Dwarf_Addr own = address - bias;
   auto after = std::upper_bound(ranges_.begin(), ranges_.end(), own,
                                 [](Dwarf_Addr wanted, const Range& range) { return wanted < range.start; });
-  if (after == ranges_.begin() || own >= (--after)->end) return false;
+  if (after == ranges_.begin()) return false;
+  --after;
+  if (own >= after->end) return false;
   return dwarf_offdie(dwarf, after->unit, &unit) != nullptr;
 }
 

@@ -59,6 +59,13 @@ std::uint64_t unfolded_size(Elf* elf) {
   return std::min(sum, weight_limit);
 }
 
+/// Assembler's labels have no type, and no size. Data can lie between functions.
+bool is_code(const GElf_Sym& symbol, GElf_Off offset) {
+  const int type = GELF_ST_TYPE(symbol.st_info);
+  if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) return false;
+  return symbol.st_size == 0 || offset < symbol.st_size;
+}
+
 struct EndDwfl {
   void operator()(Dwfl* dwfl) const { dwfl_end(dwfl); }
 };
@@ -98,7 +105,8 @@ class ElfModule::Implementation {
     if (location.function.empty()) {
       GElf_Off offset = 0;
       GElf_Sym symbol;
-      location.function = in_words(dwfl_module_addrinfo(module_, at, &offset, &symbol, nullptr, nullptr, nullptr));
+      const char* name = dwfl_module_addrinfo(module_, at, &offset, &symbol, nullptr, nullptr, nullptr);
+      if (name != nullptr && is_code(symbol, offset)) location.function = in_words(name);
     }
     return location;
   }

@@ -79,8 +79,8 @@ std::vector<Mapping> parse_maps(std::string_view text) {
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     if (auto mapping = mapping_in(line)) mappings.push_back(std::move(*mapping));
   }
-  std::stable_sort(mappings.begin(), mappings.end(),
-                   [](const Mapping& left, const Mapping& right) { return left.start < right.start; });
+  std::sort(mappings.begin(), mappings.end(),
+            [](const Mapping& left, const Mapping& right) { return left.start < right.start; });
   return mappings;
 }
 

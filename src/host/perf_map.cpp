@@ -75,7 +75,7 @@ void read_all(int fd, PerfMapReader& reader) {
 
 }  // namespace
 
-PerfMapReader::PerfMapReader(std::vector<std::uint64_t> addresses) : names_(addresses.size()) {
+PerfMapReader::PerfMapReader(const std::vector<std::uint64_t>& addresses) : names_(addresses.size()) {
   for (const std::uint64_t address : addresses) wanted_.push_back({address, wanted_.size()});
   std::sort(wanted_.begin(), wanted_.end(),
             [](const Wanted& left, const Wanted& right) { return left.address < right.address; });

@@ -20,7 +20,7 @@ namespace closewatch {
 /// Finds names for a few addresses in one pass, piece by piece, and keeps nothing else of the file.
 class PerfMapReader {
  public:
-  explicit PerfMapReader(std::vector<std::uint64_t> addresses);
+  explicit PerfMapReader(const std::vector<std::uint64_t>& addresses);
 
   /// The next bytes of the file, cut anywhere.
   void read(std::string_view piece);

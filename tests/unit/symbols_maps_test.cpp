@@ -21,8 +21,8 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-Names read_in_pieces(std::string_view text, std::vector<std::uint64_t> addresses, std::size_t size) {
-  PerfMapReader reader{std::move(addresses)};
+Names read_in_pieces(std::string_view text, const std::vector<std::uint64_t>& addresses, std::size_t size) {
+  PerfMapReader reader{addresses};
   for (std::size_t at = 0; at < text.size(); at += size) reader.read(text.substr(at, size));
   return std::move(reader).names();
 }

@@ -146,6 +146,13 @@ TEST_CASE("symbols: a function of a shared object", "[host][symbols]") {
 
 TEST_CASE("symbols: the byte before a return address is looked up", "[host][symbols]") {
   Symbols symbols{"/"};
+  Tree tree;
+  tree.process(9, 1, 5);
+  tree.file("proc/9/maps", "1000-2000 r-xp 00000000 00:00 0 [code]\n");
+  Symbols others{tree.root()};
+  CHECK(look_up_one(others, {9, 5}, 0x2000).module == "[code]");
+  CHECK(look_up_one(others, {9, 5}, 0x2000).offset == 0x1000);
+  CHECK(look_up_one(others, {9, 5}, 0x1000) == only_address(0x1000));
   // Where a function calls one that does not return, the address after the call may be another function's.
   const std::uint64_t after = address_of(&known_function);
   CHECK(look_up_one(symbols, self(), after).function.find("known_function") == std::string::npos);
@@ -346,7 +353,8 @@ TEST_CASE("symbols: a program that breaks its reader costs its own names alone",
   CHECK(after.build_id.empty());
   CHECK(after.offset == 0x3100);
   CHECK(!look_up_one(symbols, {9, 5}, 0x83000).build_id.empty());
-  // It is not asked for again, and what was known stays.
+  // It is not asked for again, even where it looks well by now, and what was known stays.
+  std::filesystem::copy_file("/bin/cat", harmful, std::filesystem::copy_options::overwrite_existing);
   CHECK(look_up_one(symbols, {9, 5}, 0x13200).build_id.empty());
   CHECK(look_up_one(symbols, {9, 5}, 0x13000) == before);
   CHECK(symbols.failed() == 1);
