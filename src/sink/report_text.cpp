@@ -152,7 +152,8 @@ std::vector<Row> Text::rows() const {
 Row Text::row_of(const WorkloadReport& report) const {
   const Workload& workload = report.workload;
   Row row;
-  row.name = workload.executable.empty() ? "unknown" : show(words::base_name(workload.executable));
+  row.name = workload.executable.empty() ? (report.processes == 0 ? "unknown" : "others")
+                                         : show(words::base_name(workload.executable));
   if (workload.service.side != Role::unknown) row.end = service_text(workload.service);
   if (workload.container) row.where = "container " + show(*workload.container);
   if (!workload.cgroup.empty() && workload.cgroup != "/")
@@ -226,7 +227,7 @@ void Text::titles() {
 
 void Text::row(const Row& row) {
   const CloseWaitReport& close_wait = row.findings->close_wait;
-  const std::string age =
+  const std::string oldest =
       close_wait.groups.empty() ? "-" : words::age(close_wait.oldest_ns, close_wait.oldest_is_lower_bound, style_.utf8);
   const std::string fds = descriptors_text(row.findings->descriptors);
   const std::uint64_t time_wait = row.findings->time_wait.now;

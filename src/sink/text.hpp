@@ -38,7 +38,7 @@ class TextSink final : public Sink {
     std::optional<std::uint64_t> in_state_ns;
     std::string more;  ///< wide: what else there is to say
     bool age_is_lower_bound = false;
-    std::optional<Verdict> verdict;  ///< of a finding that stands
+    std::optional<Verdict> verdict = std::nullopt;  ///< of a finding that stands
   };
 
   void show(const Line& line);
