@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -84,7 +85,7 @@ using Address = std::array<std::uint8_t, 16>;
 struct Endpoint {
   Address address{};
   std::uint16_t port = 0;
-  bool operator==(const Endpoint&) const = default;
+  auto operator<=>(const Endpoint&) const = default;
 };
 
 /// An IPv4-mapped IPv6 address is Family::ipv4 here, as everywhere in closewatch.
