@@ -31,9 +31,7 @@ struct Ledger {
   }
 };
 
-std::uint64_t count(const Account& account, Ending ending) {
-  return account.endings[static_cast<std::size_t>(ending)];
-}
+std::uint64_t count(const Account& account, Ending ending) { return account.endings[static_cast<std::size_t>(ending)]; }
 
 Transition left_close_wait(Cause cause, std::uint64_t after_ns) {
   Transition out = a_transition();
