@@ -142,7 +142,7 @@ Command::~Command() {
   if (pid_ < 0 || released_) return;
   gate_.close();
   send(SIGCONT);  // it may have been stopped while it waited
-  (void)wait_for(pid_);
+  if (!wait_for(pid_)) return;  // somebody else has waited for it
 }
 
 void Command::release() {
