@@ -8,7 +8,7 @@ cd "$root" || exit 1
 # Debian keeps bpftool, ip and tcpstates in /usr/sbin, which is not on an ordinary user's PATH.
 export PATH="$PATH:/usr/sbin:/sbin"
 
-build_packages=(cmake ninja-build pkg-config g++ clang-19 bpftool libbpf-dev libelf-dev zlib1g-dev linux-libc-dev
+build_packages=(cmake ninja-build pkg-config g++ clang-19 bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev linux-libc-dev
   libspdlog-dev libfmt-dev libcli11-dev)
 test_packages=("${build_packages[@]}" catch2 clang-format-19 clang-tidy-19 python3 iproute2 procps util-linux)
 # These start services of theirs when they are installed: never installed unasked.

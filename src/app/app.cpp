@@ -2,6 +2,8 @@
 #include "app/app.hpp"
 
 #include "app/options.hpp"
+#include "app/report.hpp"
+#include "app/run.hpp"
 #include "app/trace.hpp"
 
 #include <fcntl.h>
@@ -13,6 +15,7 @@
 
 #include <cerrno>
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -56,6 +59,7 @@ void occupy_standard_descriptors() {
 }  // namespace
 
 int run(int argc, char** argv) {
+  const SignalsBefore before = SignalsBefore::now();
   occupy_standard_descriptors();
   std::setlocale(LC_CTYPE, "");
   set_up_messages();
@@ -70,7 +74,15 @@ int run(int argc, char** argv) {
   }
   if (options->quiet) spdlog::set_level(spdlog::level::err);
   if (options->verbose) spdlog::set_level(spdlog::level::debug);
-  return std::to_underlying(run_trace(*options));
+  // A reader that went, and a file at its limit, are errors of write().
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  switch (options->command) {
+    case Subcommand::trace: return std::to_underlying(run_trace(*options));
+    case Subcommand::report: return std::to_underlying(run_report(*options));
+    case Subcommand::run: return run_command(*options, before);
+  }
+  std::unreachable();
 }
 
 }  // namespace closewatch

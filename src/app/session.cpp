@@ -2,16 +2,20 @@
 #include "app/session.hpp"
 
 #include "decode/decode.hpp"
+#include "host/descriptors.hpp"
 #include "host/machine.hpp"
 #include "host/namespaces.hpp"
 #include "host/processes.hpp"
+#include "host/signals.hpp"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -40,14 +44,20 @@ std::uint64_t nanoseconds(clockid_t clock) {
 
 std::uint64_t now_ns() { return nanoseconds(CLOCK_BOOTTIME); }
 
+std::uint64_t nanoseconds(std::chrono::milliseconds time) {
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds{time}.count());
+}
+
 }  // namespace
 
-/// SIGINT, SIGTERM, SIGHUP and SIGWINCH as a descriptor. Once gone, a second Ctrl-C ends the program at once.
+/// SIGINT, SIGTERM, SIGHUP, SIGWINCH and others that are somebody's to pass on, as a descriptor. Once gone, a second Ctrl-C ends the program at once.
 class Signals {
  public:
-  Signals() {
+  explicit Signals(bool passes_on) {
     sigemptyset(&set_);
     for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) sigaddset(&set_, signal);
+    if (passes_on)
+      for (const int signal : passed_on) sigaddset(&set_, signal);
     // nohup(1) has it ignored; blocked it would come all the same.
     struct sigaction hangup{};
     if (sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaddset(&set_, SIGHUP);
@@ -62,10 +72,10 @@ class Signals {
   }
   [[nodiscard]] int fd() const { return fd_; }
   void release() const { sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  [[nodiscard]] std::optional<int> next() const {
+  [[nodiscard]] std::optional<signalfd_siginfo> next() const {
     signalfd_siginfo info{};
     if (::read(fd_, &info, sizeof info) != sizeof info) return std::nullopt;
-    return static_cast<int>(info.ssi_signo);
+    return info;
   }
 
  private:
@@ -78,7 +88,7 @@ Session::Session(KernelSource& source, Engine& engine, Sink& sink, Writer& write
     : source_(source), engine_(engine), sink_(sink), writer_(writer), settings_(settings) {}
 
 std::expected<void, Error> Session::run(Started started) {
-  const Signals signals;  // from here on: a Ctrl-C during the first walk ends the watching as any other
+  const Signals signals{static_cast<bool>(on_signal_)};  // from here on: a Ctrl-C during the first walk ends the watching as any other
   if (auto done = start(std::move(started)); !done) return done;
   auto looped = loop(signals);
   signals.release();
@@ -88,45 +98,48 @@ std::expected<void, Error> Session::run(Started started) {
 
 std::expected<void, Error> Session::start(Started started) {
   tick(now_ns());
-  if (auto walked = walk(true); !walked) return walked;
+  began_ns_ = now_ns();
+  if (auto walked = walk(Walk::everything); !walked) return walked;
   check_losses();
   started.time_ns = now_ns();
   last_usage_ns_ = started.time_ns;
   step(started);
+  if (settings_.census) count_descriptors();
+  next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   return {};
 }
 
 std::expected<void, Error> Session::loop(const Signals& signals) {
   const std::uint64_t began_ns = now_ns();
-  const auto over = [&] {
-    return settings_.duration &&
-           now_ns() - began_ns >= static_cast<std::uint64_t>(std::chrono::nanoseconds{*settings_.duration}.count());
-  };
+  const auto over = [&] { return settings_.duration && now_ns() - began_ns >= nanoseconds(*settings_.duration); };
   if (!settings_.quiet) spdlog::info("watching the TCP close path; Ctrl-C ends it");
+  if (on_started_) on_started_();
   for (bool more = false;;) {
     if (auto pumped = pump(); !pumped) return pumped;
     if (over()) return {};
     // A pipe whose reader has gone says so (POLLERR) also while nothing is to be written.
-    std::array<pollfd, 3> entries{{{source_.event_fd(), POLLIN, 0},
+    std::array<pollfd, 4> entries{{{source_.event_fd(), POLLIN, 0},
                                    {signals.fd(), POLLIN, 0},
-                                   {writer_.fd(), static_cast<short>(writer_.waiting() ? POLLOUT : 0), 0}}};
+                                   {writer_.fd(), static_cast<short>(writer_.waiting() ? POLLOUT : 0), 0},
+                                   {end_fd_, POLLIN, 0}}};
     if (poll(entries.data(), entries.size(), patience(more)) < 0 && errno != EINTR)
       return std::unexpected(Error{"wait for events", errno, ""});
     while (const auto signal = signals.next()) {
-      if (*signal != SIGWINCH) return {};
-      if (on_resize_) on_resize_();
+      if (signal->ssi_signo == SIGWINCH) {
+        if (on_resize_) on_resize_();
+      } else if (on_signal_) {
+        on_signal_(*signal);
+      } else {
+        return {};
+      }
     }
+    if (entries[3].revents != 0) return {};
     if ((entries[2].revents & POLLERR) != 0) return std::unexpected(Error{"write the output", EPIPE, ""});
     more = drain();
-    if (walk_wanted_) {
-      const bool tables = walk_wanted_->tables;
-      walk_wanted_.reset();
-      if (auto walked = walk(tables); !walked)
-        spdlog::warn("cannot {}: {}; what was lost is not made up for", walked.error().operation,
-                     std::strerror(walked.error().code));
-    }
+    sweep_when_due();
     check_losses();
     check_output();
+    if (on_pulse_) on_pulse_();
   }
 }
 
@@ -137,6 +150,12 @@ std::expected<void, Error> Session::pump() {
 
 std::expected<void, Error> Session::stop() {
   drain_all();
+  if (auto walked = walk(settings_.census ? Walk::everything : Walk::sweep); !walked) {
+    ++failed_walks_;
+    spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
+                 std::strerror(walked.error().code));
+  }
+  if (settings_.census) count_descriptors();
   check_losses();
   writer_.lift_limit();
   if (const std::uint64_t lines = writer_.resume(); lines > 0) step(OutputLost{now_ns(), lines});
@@ -149,6 +168,7 @@ std::expected<void, Error> Session::stop() {
   const Engine::Refusals refusals = engine_.refusals();
   spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
                 refusals.listeners, refusals.processes);
+  if (losses_.stacks > 0) spdlog::warn("{} stacks found no room", losses_.stacks);
   if (bad_records_ > 0) spdlog::warn("{} records could not be understood", bad_records_);
   if (lookups_skipped_ > 0)
     spdlog::warn("{} processes were too many to look up: their program and command line are not shown",
@@ -156,18 +176,61 @@ std::expected<void, Error> Session::stop() {
   return writer_.finish(patience_at_end);
 }
 
-std::expected<void, Error> Session::walk(bool tables) {
+void Session::sweep_when_due() {
+  const bool due = now_ns() >= next_sweep_ns_;
+  if (!due && !walk_wanted_) return;
+  const bool tables = walk_wanted_ && walk_wanted_->tables;
+  const bool owners = walk_wanted_ && !walk_wanted_->tables;
+  walk_wanted_.reset();
+  if (auto walked = walk(tables ? Walk::everything : owners ? Walk::owners : Walk::sweep); !walked) {
+    ++failed_walks_;
+    spdlog::warn("cannot {}: {}; what was to be seen by it is not", walked.error().operation,
+                 std::strerror(walked.error().code));
+  }
+  // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
+  if (due) next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
+}
+
+std::expected<void, Error> Session::walk(Walk what) {
   const std::uint64_t began_ns = now_ns();
-  if (tables)
+  const bool census = what == Walk::everything && settings_.census;
+  if (what == Walk::everything)
     if (auto walked = walk_tables(); !walked) return walked;
   const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
-  // Asked for an owner that is gone: the kernel side believes an absence when two walks agree.
-  for (int times = tables ? 1 : 2; times > 0; --times)
-    if (auto walked = source_.walk_sockets(record); !walked) return walked;
+  const auto between = [&] { drain(); };
+  // Asked for an owner that is gone: the kernel side believes an absence when two walks agree. One is told of.
+  if (what == Walk::owners)
+    if (auto walked = source_.walk_sockets(false, [](std::span<const std::byte>) {}, between); !walked) return walked;
+  if (auto walked = source_.walk_sockets(census, record, between); !walked) return walked;
   // What happened while it was walked is in the ring, and newer than the rows.
   drain_all();
-  step(WalkDone{now_ns(), began_ns});
+  step(WalkDone{now_ns(), began_ns, census});
   return {};
+}
+
+void Session::count_descriptors() {
+  if (!settings_.looks_up_pids) return;
+  for (const Identity& owner : engine_.owners())
+    if (const auto counted = descriptors_of(settings_.root, {owner.key.pid, owner.key.start_ns / ns_per_tick}))
+      step(DescriptorsSeen{now_ns(), owner.key, counted->open, counted->soft_limit, counted->sockets});
+}
+
+std::vector<std::string> Session::blind_spots() const {
+  std::vector<std::string> spots;
+  if (!settings_.looks_up_pids)
+    spots.emplace_back(
+        "not in the initial pid namespace: holders are seen only in this one, and nothing is looked up by pid");
+  if (!closed_namespaces_.empty())
+    spots.push_back(fmt::format("{} network namespaces could not be entered (CAP_SYS_ADMIN): their sockets from before "
+                                "the start are seen only where a process holds them",
+                                closed_namespaces_.size()));
+  if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
+  if (bad_records_ > 0) spots.push_back(fmt::format("{} records could not be understood", bad_records_));
+  const Engine::Refusals refused = engine_.refusals();
+  if (refused.connections + refused.judged + refused.accounts > 0)
+    spots.push_back(fmt::format("the tables had no room for {} connections",
+                                std::max({refused.connections, refused.judged, refused.accounts})));
+  return spots;
 }
 
 std::expected<void, Error> Session::walk_tables() {
@@ -205,6 +268,8 @@ void Session::step(const Event& event) {
   for (const Fact& fact : facts_) {
     if (const auto* wanted = std::get_if<ProcessWanted>(&fact)) {
       answer(*wanted);
+    } else if (const auto* stack = std::get_if<StackWanted>(&fact)) {
+      answer(*stack);
     } else if (const auto* walk = std::get_if<WalkWanted>(&fact)) {
       walk_wanted_ = WalkWanted{walk->tables || (walk_wanted_ && walk_wanted_->tables)};
     } else {
@@ -243,6 +308,12 @@ void Session::answer(const ProcessWanted& wanted) {
   }
   std::vector<Fact> none;
   engine_.step(resolved, none);
+}
+
+void Session::answer(const StackWanted& wanted) {
+  if (!name_stack_) return;
+  std::vector<Fact> none;
+  engine_.step(StackResolved{wanted.cookie, wanted.end_read, name_stack_(wanted.stack)}, none);
 }
 
 bool Session::drain() {

@@ -18,7 +18,10 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
+
+struct signalfd_siginfo;
 
 namespace closewatch {
 
@@ -31,7 +34,9 @@ class Session {
     std::uint32_t netns = 0;           ///< the only network namespace of interest; 0: all
     bool looks_up_pids = true;         ///< false outside the initial pid namespace
     bool quiet = false;
+    bool census = false;  ///< the first and the last walk bring rows of every state
     std::uint32_t ring_bytes = 0;
+    std::chrono::milliseconds sweep{5000};  ///< from one walk over the sockets to the next
     std::optional<std::chrono::milliseconds> duration;
   };
 
@@ -43,18 +48,42 @@ class Session {
   /// Called when the screen's size has changed.
   void on_resize(std::function<void()> callback) { on_resize_ = std::move(callback); }
 
+  /// Called once everything is attached and what was there before has been walked.
+  void on_started(std::function<void()> callback) { on_started_ = std::move(callback); }
+
+  /// Called some ten times a second while it watches.
+  void on_pulse(std::function<void()> callback) { on_pulse_ = std::move(callback); }
+
+  /// Answers what the addresses of a stack are; without it nobody does.
+  void names_stacks_by(std::function<Stack(const RawStack&)> answer) { name_stack_ = std::move(answer); }
+
+  /// Watches until `fd` is readable, and hands the signals that come in meanwhile to `signal` instead of ending.
+  void lasts_as_long_as(int fd, std::function<void(const signalfd_siginfo&)> signal) {
+    end_fd_ = fd;
+    on_signal_ = std::move(signal);
+  }
+
+  /// What could not be seen, in sentences; empty: everything that was asked for. To be asked once it has run.
+  [[nodiscard]] std::vector<std::string> blind_spots() const;
+  /// When the watching began, after boot.
+  [[nodiscard]] std::uint64_t began_ns() const { return began_ns_; }
+
  private:
   [[nodiscard]] std::expected<void, Error> start(Started started);
   [[nodiscard]] std::expected<void, Error> loop(const Signals& signals);
   [[nodiscard]] std::expected<void, Error> pump();
   [[nodiscard]] std::expected<void, Error> stop();
-  [[nodiscard]] std::expected<void, Error> walk(bool tables);
+  enum class Walk { owners, sweep, everything };  ///< everything: the TCP tables too, and every state where asked for
+  [[nodiscard]] std::expected<void, Error> walk(Walk what);
+  void sweep_when_due();
+  void count_descriptors();
   [[nodiscard]] std::expected<void, Error> walk_tables();
 
   /// Decodes one record and lets the engine work on it.
   void take_record(std::span<const std::byte> bytes);
   void step(const Event& event);
   void answer(const ProcessWanted& wanted);
+  void answer(const StackWanted& wanted);
   bool drain();
   /// Until nothing is left in the ring of what was there at the call; what comes meanwhile may stay.
   void drain_all();
@@ -70,6 +99,14 @@ class Session {
   Writer& writer_;
   Settings settings_;
   std::function<void()> on_resize_;
+  std::function<void()> on_started_;
+  std::function<void()> on_pulse_;
+  std::function<Stack(const RawStack&)> name_stack_;
+  std::function<void(const signalfd_siginfo&)> on_signal_;
+  int end_fd_ = -1;
+  std::uint64_t began_ns_ = 0;
+  std::uint64_t next_sweep_ns_ = 0;
+  std::uint64_t failed_walks_ = 0;
   std::vector<Fact> facts_;
   std::optional<WalkWanted> walk_wanted_;
   KernelLosses losses_;

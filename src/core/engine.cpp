@@ -12,17 +12,12 @@ namespace {
 constexpr std::uint64_t reset_wait_ns = 20'000'000;
 /// How long an event waits for a walk to say who holds its socket.
 constexpr std::uint64_t owner_wait_ns = 100'000'000;
-/// Walks cost a look at every descriptor of the machine: not more often than so, and a tenth of the time at most.
-constexpr std::uint64_t walk_pause_ns = 100'000'000;
-constexpr std::uint64_t walk_share = 10;
 /// A snapshot can be what a slow reader cannot take: after a loss of output not more often than so.
 constexpr std::uint64_t output_snapshot_pause_ns = 60'000'000'000;
 /// Connections that end while the first walk is under way; a guard, not a size.
 constexpr std::size_t early_buckets_limit = 262'144;
 /// Losses are told at most so often while they go on.
 constexpr std::uint64_t gap_pause_ns = 1'000'000'000;
-/// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant.
-constexpr std::int64_t time_wait_ns = 60'000'000'000;
 
 /// A listener also ends by shutdown(), by connect(AF_UNSPEC), or by SOCK_DESTROY; `closer.by` knows three words.
 Cause closing_call(Cause call) {
@@ -31,11 +26,6 @@ Cause closing_call(Cause call) {
 }
 
 bool is_over(const TransitionSeen& seen) { return seen.to == State::close && seen.totals.has_value(); }
-
-std::optional<std::uint64_t> since(std::uint64_t now_ns, std::uint64_t then_ns) {
-  if (then_ns == 0 || then_ns > now_ns) return std::nullopt;
-  return now_ns - then_ns;
-}
 
 }  // namespace
 
@@ -50,7 +40,12 @@ std::string_view name(Gap::Where where) {
 }
 
 Engine::Engine(const Settings& settings)
-    : settings_(settings), processes_(settings.processes_limit), listeners_(settings.listeners_limit) {}
+    : settings_(settings),
+      processes_(settings.processes_limit),
+      listeners_(settings.listeners_limit),
+      workloads_(processes_, listeners_, settings.workloads_limit),
+      detector_(settings.detector, workloads_),
+      accounts_(workloads_, {}) {}
 
 void Engine::step(const Event& event, std::vector<Fact>& facts) {
   std::visit(
@@ -67,6 +62,7 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
   keep_connection(seen);
   if (!started_) {
     keep_early_bucket(seen);
+    judge(facts, [&](auto& judgements) { detector_.transition(seen, judgements); });
     return;
   }
   ++events_;
@@ -76,6 +72,7 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
   ask_for_owner(pending, seen, facts);
   pending_.push_back(std::move(pending));
   release(facts);
+  judge(facts, [&](auto& judgements) { detector_.transition(seen, judgements); });
 }
 
 void Engine::on(const ResetSeen& seen, std::vector<Fact>& facts) {
@@ -97,53 +94,6 @@ void Engine::on(const ProcessSeen& seen, std::vector<Fact>& facts) {
 
 void Engine::on(const ProcessExited& seen, std::vector<Fact>&) { processes_.exited(seen.key); }
 
-void Engine::on(const SocketRow& row, std::vector<Fact>&) {
-  if (row.state == State::listen) {
-    listeners_.opened({row.cookie, row.tuple, row.process, row.evidence.matched, row.time_ns});
-    return;
-  }
-  Known* known = room_for(row.cookie);
-  if (known == nullptr) {
-    if (!started_) ++table_lost_;  // later it was counted already, with the transition that found no room
-    return;
-  }
-  known->walk = walk_;
-  if (known->changed_ns > row.time_ns) return;  // a transition that came after the row was read first
-  *known = {
-      .tuple = row.tuple,
-      .state = row.state,
-      .mptcp = row.evidence.mptcp,
-      .changed_ns = row.time_ns,
-      .entered_ns = row.entered_ns,
-      .listener_cookie = row.listener_cookie,
-      .attribution = row.attribution,
-      .process = row.process,
-      .no_socket = row.evidence.no_socket,
-      .owner_met = row.evidence.owner_met,
-      .walk = walk_,
-  };
-}
-
-void Engine::on(const HolderRow&, std::vector<Fact>&) {}
-
-void Engine::on(const DescriptorClosed&, std::vector<Fact>&) {}
-
-void Engine::on(const BucketRow& row, std::vector<Fact>&) { buckets_.push_back(row); }
-
-void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
-  // What no walk meets any more has ended unseen.
-  std::erase_if(connections_, [&](const auto& entry) {
-    return entry.second.walk != walk_ && entry.second.changed_ns < done.began_ns;
-  });
-  listeners_.forget_unseen(done.began_ns);
-  answer_owners();
-  ++walk_;
-  if (started_) walk_pause_until_ns_ = now_ns_ + std::max(walk_pause_ns, walk_share * (done.time_ns - done.began_ns));
-  release(facts);
-  if (started_ && snapshot_wanted_) snapshot(facts);
-  if (started_) buckets_.clear();
-}
-
 void Engine::on(const Started& started, std::vector<Fact>& facts) {
   started_ = true;
   told_losses_ = seen_losses_;
@@ -153,6 +103,7 @@ void Engine::on(const Started& started, std::vector<Fact>& facts) {
   snapshot(facts);
   buckets_.clear();
   early_buckets_.clear();
+  for (const Judgement& judgement : std::exchange(early_judgements_, {})) tell(finding_of(judgement, facts), facts);
 }
 
 void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
@@ -163,6 +114,7 @@ void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
 }
 
 void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
+  if (seen.ring != seen_losses_.ring || seen.storage != seen_losses_.storage) detector_.lost();
   seen_losses_ = seen;
   report_losses(facts, false);
 }
@@ -185,12 +137,15 @@ void Engine::on(const Usage& usage, std::vector<Fact>& facts) {
 void Engine::on(const Stopped& stopped, std::vector<Fact>& facts) {
   release(facts, true);
   report_losses(facts, true);
-  facts.emplace_back(Bye{realtime(now_ns_), totals(stopped.cpu_ms, stopped.rss_bytes), 0});
+  judge(facts, [&](auto& judgements) { detector_.finish(stopped.time_ns, judgements); });
+  facts.emplace_back(Bye{realtime(now_ns_), totals(stopped.cpu_ms, stopped.rss_bytes), detector_.raised()});
 }
 
 void Engine::keep_listener(const TransitionSeen& seen) {
+  if (seen.attribution == Attribution::opener && seen.tuple.role == Role::accept)
+    listeners_.accepted(seen.listener_cookie, seen.process);
   if (seen.to == State::listen) {
-    listeners_.opened({seen.cookie, seen.tuple, seen.process, seen.evidence.matched, seen.time_ns});
+    listeners_.opened({seen.cookie, seen.tuple, seen.process, {}, seen.evidence.matched, seen.time_ns});
   } else if (seen.from == State::listen && seen.to == State::close) {
     std::optional<Closer> closer;
     if (seen.actor.key.pid != 0 && seen.call) closer = Closer{seen.actor, closing_call(*seen.call)};
@@ -263,20 +218,6 @@ void Engine::ask_for_owner(Pending& pending, const TransitionSeen& seen, std::ve
   pending.until_ns = seen.time_ns + owner_wait_ns;
 }
 
-void Engine::answer_owners() {
-  for (Pending& pending : pending_) {
-    if (!pending.awaits_owner) continue;
-    auto& seen = std::get<TransitionSeen>(pending.what);
-    const auto found = connections_.find(seen.cookie);
-    const bool met = found != connections_.end() && found->second.walk == walk_;
-    if (met) {
-      seen.attribution = found->second.attribution;
-      seen.process = found->second.process;
-    }
-    settle(pending, seen, met && found->second.owner_met);
-  }
-}
-
 // Whoever closes it had it when its peer did so, moments ago.
 void Engine::answer_by_closer(const TransitionSeen& closing) {
   if (closing.attribution != Attribution::closer || processes_.has_exited(closing.process.key)) return;
@@ -320,7 +261,9 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
     who = by_listener(seen.attribution == Attribution::listener ? listeners_.by_cookie(seen.listener_cookie) : nullptr,
                       facts);
   else
-    who = responsible(seen.attribution, seen.process, facts);
+    who = seen.attribution == Attribution::listener
+              ? responsible(Attribution::listener, acceptor_or(seen.listener_cookie, seen.process), facts)
+              : responsible(seen.attribution, seen.process, facts);
 
   Transition transition{
       .time_ns = realtime(seen.time_ns),
@@ -335,6 +278,7 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
   };
   if (seen.actor.key.pid != 0) transition.actor = seen.actor;
   if (!is_over(seen)) {
+    if (settings_.keeps_accounts) accounts_.take(transition);
     facts.emplace_back(std::move(transition));
     return;
   }
@@ -344,6 +288,10 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
     transition.actor = closed.closer->process;
   if (closed.bucket == Bucket::time_wait) transition.to = State::time_wait;
   transition.ending = closed.ending;
+  if (settings_.keeps_accounts) {
+    accounts_.take(transition);
+    accounts_.take(closed);
+  }
   // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it.
   if (closed.bucket != Bucket::fin_wait2) facts.emplace_back(std::move(transition));
   facts.emplace_back(std::move(closed));
@@ -378,59 +326,6 @@ Closed Engine::closed_of(const Transition& transition, const TransitionSeen& see
   return closed;
 }
 
-void Engine::snapshot(std::vector<Fact>& facts) {
-  snapshot_wanted_ = false;
-  const std::int64_t time_ns = realtime(now_ns_);
-  snapshot_connections(time_ns, facts);
-  snapshot_buckets(time_ns, facts);
-  tell(SnapshotEnd{time_ns}, facts);
-}
-
-void Engine::snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts) {
-  for (const auto& [cookie, known] : connections_) {
-    Snapshot row{
-        .time_ns = time_ns,
-        .connection = connection({known.tuple.netns, cookie}, known.tuple, known.mptcp),
-        .state = known.state,
-        .age_ns = since(now_ns_, known.entered_ns),
-        .responsible = responsible(known.attribution, known.process, facts),
-    };
-    // Not accepted yet: nobody holds it but its listener.
-    if (!row.responsible.process && known.no_socket && known.state == State::close_wait)
-      row.responsible = by_listener(listeners_.by_local_end(known.tuple), facts);
-    tell(std::move(row), facts);
-  }
-}
-
-void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
-  const auto show = [&](const TransitionSeen& seen) {
-    const Bucket bucket = bucket_of(seen, ending_of(seen, false));
-    tell(Snapshot{.time_ns = time_ns,
-                  .connection = connection({seen.tuple.netns, seen.cookie}, seen.tuple, seen.evidence.mptcp),
-                  .state = bucket == Bucket::time_wait ? State::time_wait : State::fin_wait2,
-                  .age_ns = since(now_ns_, seen.time_ns),
-                  .responsible = responsible(seen.attribution, seen.process, facts)},
-         facts);
-  };
-  for (const BucketRow& bucket : buckets_) {
-    if (early_buckets_.contains(bucket.cookie)) continue;  // its end was seen, and with it more than the walk says
-    const Listener* listener = listeners_.by_local_end(bucket.tuple);
-    if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
-    Snapshot row{
-        .time_ns = time_ns,
-        .connection = connection({bucket.tuple.netns, bucket.cookie}, bucket.tuple, false),
-        .state = bucket.substate,
-        .age_ns = std::nullopt,
-        .responsible = by_listener(listener, facts),
-    };
-    // The timer was set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
-    if (bucket.substate == State::time_wait && bucket.expires_in_ns <= time_wait_ns)
-      row.age_ns = static_cast<std::uint64_t>(time_wait_ns - bucket.expires_in_ns);
-    tell(std::move(row), facts);
-  }
-  for (const auto& [cookie, seen] : early_buckets_) show(seen);
-}
-
 void Engine::report_losses(std::vector<Fact>& facts, bool now) {
   if (!started_) return;
   const std::uint64_t ring = seen_losses_.ring - told_losses_.ring;
@@ -448,20 +343,6 @@ void Engine::report_losses(std::vector<Fact>& facts, bool now) {
   if (!now && ring + storage > 0) want_snapshot(facts);
 }
 
-void Engine::want_snapshot(std::vector<Fact>& facts) {
-  if (snapshot_wanted_) return;
-  snapshot_due_ = now_ns_ < walk_pause_until_ns_;
-  if (snapshot_due_) return;
-  snapshot_wanted_ = true;
-  facts.emplace_back(WalkWanted{true});
-}
-
-bool Engine::want_owner_walk(std::vector<Fact>& facts) {
-  if (now_ns_ < walk_pause_until_ns_) return false;
-  facts.emplace_back(WalkWanted{false});
-  return true;
-}
-
 Connection Engine::connection(ConnectionId id, const Tuple& tuple, bool mptcp) const {
   Connection connection{id, tuple, mptcp};
   // From before the start: on the port of a listener it came in there; of the others nothing is certain.
@@ -476,8 +357,18 @@ Responsible Engine::responsible(Attribution attribution, const Identity& process
 }
 
 Responsible Engine::by_listener(const Listener* listener, std::vector<Fact>& facts) {
-  if (listener == nullptr || processes_.has_exited(listener->process.key)) return {};
-  return responsible(Attribution::listener, listener->process, facts);
+  if (listener == nullptr) return {};
+  const Identity& who = acceptor_or(listener->cookie, listener->process);
+  if (processes_.has_exited(who.key)) return {};
+  return responsible(Attribution::listener, who, facts);
+}
+
+// Of those who hold a listener the one that accepts from it stands before the one that called listen(): of a prefork
+// server it is a worker that does not come round to it, and not the master.
+const Identity& Engine::acceptor_or(std::uint64_t listener_cookie, const Identity& otherwise) const {
+  const Listener* listener = listeners_.by_cookie(listener_cookie);
+  const bool known = listener != nullptr && listener->acceptor.key.pid != 0;
+  return known && !processes_.has_exited(listener->acceptor.key) ? listener->acceptor : otherwise;
 }
 
 std::shared_ptr<const ProcessEntry> Engine::entry_of(const Identity& identity, std::vector<Fact>& facts) {

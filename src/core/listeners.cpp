@@ -32,7 +32,9 @@ int specificity(const Tuple& listener, const Tuple& connection) {
 void Listeners::opened(const Listener& listener) {
   const auto found = listeners_.find(listener.cookie);
   if (found != listeners_.end()) {
+    const Identity acceptor = found->second.acceptor;
     found->second = listener;
+    found->second.acceptor = acceptor;
     return;
   }
   if (listeners_.size() >= limit_) {
@@ -41,6 +43,11 @@ void Listeners::opened(const Listener& listener) {
   }
   listeners_.emplace(listener.cookie, listener);
   places_.emplace(place(listener.tuple), listener.cookie);
+}
+
+void Listeners::accepted(std::uint64_t cookie, const Identity& acceptor) {
+  const auto found = listeners_.find(cookie);
+  if (found != listeners_.end()) found->second.acceptor = acceptor;
 }
 
 void Listeners::closed(std::uint64_t cookie, const Tuple& tuple, const std::optional<Closer>& closer) {

@@ -58,13 +58,16 @@ std::optional<std::string> command_line(const std::filesystem::path& path) {
 }  // namespace
 
 std::optional<ProcessStat> parse_stat(std::string_view text) {
+  const std::size_t opening = text.find('(');
   const std::size_t bracket = text.rfind(')');
-  if (bracket == std::string_view::npos) return std::nullopt;
+  if (opening == std::string_view::npos || bracket == std::string_view::npos || bracket < opening) return std::nullopt;
+  ProcessStat stat;
+  stat.comm = text.substr(opening + 1, bracket - opening - 1);
   text.remove_prefix(bracket + 1);
   // From here on: field 3 (state), 4 (parent) … 22 (start time).
+  constexpr std::size_t state_field = 3;
   constexpr std::size_t parent_field = 4;
   constexpr std::size_t start_field = 22;
-  ProcessStat stat;
   std::size_t field = 2;
   while (!text.empty()) {
     const std::size_t begin = text.find_first_not_of(' ');
@@ -73,7 +76,9 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
     const std::string_view word = text.substr(0, text.find(' '));
     text.remove_prefix(word.size());
     ++field;
-    if (field == parent_field) {
+    if (field == state_field) {
+      stat.state = word.front();
+    } else if (field == parent_field) {
       const auto parent = number<std::uint32_t>(word);
       if (!parent) return std::nullopt;
       stat.parent = *parent;
@@ -150,6 +155,14 @@ std::optional<ProcessDetails> describe(const std::filesystem::path& root, const 
 bool has_ended(const std::filesystem::path& root, const ProcessTicks& process) {
   if (const auto now = process_now(root, process.pid)) return now->start_ticks != process.start_ticks;
   return kill(static_cast<pid_t>(process.pid), 0) != 0 && errno == ESRCH;
+}
+
+std::optional<std::string> name_of_living(const std::filesystem::path& root, const ProcessTicks& process) {
+  const auto text = read_file(folder(root, process.pid) / "stat");
+  auto stat = text ? parse_stat(*text) : std::nullopt;
+  const bool over = !stat || stat->start_ticks != process.start_ticks || stat->state == 'Z' || stat->state == 'X';
+  if (over) return std::nullopt;
+  return std::move(stat->comm);
 }
 
 std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,

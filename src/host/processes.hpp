@@ -14,6 +14,8 @@ namespace closewatch {
 
 /// Fields of /proc/PID/stat (proc(5)). The name in it may hold blanks and brackets.
 struct ProcessStat {
+  std::string comm;
+  char state = '?';  ///< R, S, D, Z …
   std::uint32_t parent = 0;
   std::uint64_t start_ticks = 0;
 };
@@ -38,6 +40,9 @@ struct ProcessStat {
 /// It is known to have ended: /proc has another by its pid, or the kernel none. A /proc that hides others' processes
 /// (hidepid) says nothing.
 [[nodiscard]] bool has_ended(const std::filesystem::path& root, const ProcessTicks& process);
+
+/// The command name of this very process; empty where it has ended, also where nobody has waited for it yet.
+[[nodiscard]] std::optional<std::string> name_of_living(const std::filesystem::path& root, const ProcessTicks& process);
 
 /// These processes and all that descend from them.
 [[nodiscard]] std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,

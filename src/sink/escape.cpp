@@ -5,6 +5,7 @@
 #include <fmt/compile.h>
 #include <wchar.h>
 
+#include <algorithm>
 #include <array>
 #include <iterator>
 
@@ -105,6 +106,17 @@ std::string printable(std::string_view text, bool utf8, std::size_t width) {
   // Padding belongs here: only here is the width in columns known.
   if (columns < width) out.append(width - columns, ' ');
   return out;
+}
+
+std::size_t columns_of(std::string_view printable_text) {
+  std::size_t columns = 0;
+  while (!printable_text.empty()) {
+    const Decoded decoded = decode_utf8(printable_text);
+    const int wide = decoded.valid && decoded.point >= 0x80 ? wcwidth(static_cast<wchar_t>(decoded.point)) : 1;
+    columns += static_cast<std::size_t>(std::max(wide, 1));
+    printable_text.remove_prefix(decoded.length);
+  }
+  return columns;
 }
 
 std::string address_text(const Address& address, Family family) {

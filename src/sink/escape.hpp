@@ -24,6 +24,9 @@ void append_json(Buffer& out, std::string_view text);
 /// Without `utf8` everything beyond ASCII becomes '?'.
 [[nodiscard]] std::string printable(std::string_view text, bool utf8, std::size_t width);
 
+/// What a text that has been made printable takes of a terminal's line.
+[[nodiscard]] std::size_t columns_of(std::string_view printable_text);
+
 /// As inet_ntop(3).
 [[nodiscard]] std::string address_text(const Address& address, Family family);
 

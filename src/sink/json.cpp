@@ -1,81 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "sink/json.hpp"
 
-#include <fmt/chrono.h>
-#include <fmt/compile.h>
+#include "sink/json_parts.hpp"
 
-#include <array>
+#include <fmt/chrono.h>
+
 #include <cstddef>
 #include <ctime>
 #include <functional>
-#include <iterator>
-#include <utility>
 
 namespace closewatch {
+
+using json::append;
+using json::append_mention;
+using json::append_or_null;
+using json::format;
+
 namespace {
 
-void append(Buffer& out, std::string_view text) { out.append(text.data(), text.data() + text.size()); }
-
-template <typename... Values>
-void format(Buffer& out, auto compiled, Values&&... values) {
-  fmt::format_to(std::back_inserter(out), compiled, std::forward<Values>(values)...);
-}
-
-void append_or_null(Buffer& out, const std::optional<std::string>& text) {
-  if (text)
-    append_json(out, *text);
-  else
-    append(out, "null");
-}
-
-void append_or_null(Buffer& out, const std::optional<std::uint64_t>& value) {
-  if (value)
-    format(out, FMT_COMPILE("{}"), *value);
-  else
-    append(out, "null");
-}
-
-void append_end(Buffer& out, std::string_view name, const Endpoint& endpoint, Family family) {
-  format(out, FMT_COMPILE("\"{}\":{{\"address\":\"{}\",\"port\":{}}}"), name, address_text(endpoint.address, family),
-         endpoint.port);
-}
-
 void append_connection(Buffer& out, const Connection& connection) {
-  const Tuple& tuple = connection.tuple;
-  format(out, FMT_COMPILE(",\"conn\":{{\"id\":\"{}:{}\",\"netns\":{},\"family\":\"{}\",\"role\":"), connection.id.netns,
-         connection.id.cookie, connection.id.netns, tuple.family == Family::ipv4 ? "ipv4" : "ipv6");
-  if (tuple.role == Role::unknown)
-    append(out, "null");
-  else
-    format(out, FMT_COMPILE("\"{}\""), name(tuple.role));
-  append(out, ",");
-  append_end(out, "local", tuple.local, tuple.family);
-  append(out, ",");
-  append_end(out, "peer", tuple.peer, tuple.family);
-  append(out, "}");
-}
-
-/// The three keys by which a process is mentioned; the caller closes the object.
-void append_mention(Buffer& out, const Identity& identity) {
-  format(out, FMT_COMPILE("{{\"pid\":{},\"start_ns\":{},\"comm\":"), identity.key.pid, identity.key.start_ns);
-  append_json(out, text(identity.comm));
-}
-
-/// In the order in which the contract lists the states.
-constexpr std::array listed{State::close,       State::listen,     State::syn_sent,  State::syn_recv,
-                            State::established, State::fin_wait1,  State::fin_wait2, State::closing,
-                            State::time_wait,   State::close_wait, State::last_ack};
-
-void append_states(Buffer& out, const std::array<std::uint64_t, state_slots>& states_ns) {
-  append(out, ",\"states_ns\":{");
-  std::string_view comma = "";
-  for (const State state : listed) {
-    const std::uint64_t spent = states_ns[std::to_underlying(state)];
-    if (spent == 0) continue;
-    format(out, FMT_COMPILE("{}\"{}\":{}"), comma, name(state), spent);
-    comma = ",";
-  }
-  append(out, "}");
+  append(out, ",\"conn\":");
+  json::append_connection(out, connection);
 }
 
 void append_totals(Buffer& out, const TotalsSoFar& totals) {
@@ -117,19 +62,11 @@ void JsonSink::append_time(std::int64_t time_ns) {
 const JsonSink::Written& JsonSink::written(const std::shared_ptr<const ProcessEntry>& entry) {
   Written& slot = written_[std::hash<const void*>{}(entry.get()) / alignof(std::max_align_t) % written_.size()];
   if (slot.entry == entry) return slot;
-  const ProcessDetails& details = entry->details;
   Buffer text;
-  append(text, ",\"exe\":");
-  append_or_null(text, details.exe);
-  append(text, ",\"cmdline\":");
-  append_or_null(text, details.cmdline);
-  append(text, ",\"uid\":");
+  json::append_before_uid(text, entry->details);
   slot.before_uid.assign(text.data(), text.size());
   text.clear();
-  append(text, ",\"cgroup\":");
-  append_or_null(text, details.cgroup);
-  append(text, ",\"container\":");
-  append_or_null(text, details.container);
+  json::append_after_uid(text, entry->details);
   slot.after_uid.assign(text.data(), text.size());
   slot.entry = entry;
   return slot;
@@ -217,13 +154,34 @@ void JsonSink::body(const Closed& closed) {
     append(line_, "null");
   else
     format(line_, FMT_COMPILE("\"{}\""), name(closed.bucket));
-  append_states(line_, closed.states_ns);
+  append(line_, ",\"states_ns\":");
+  json::append_states(line_, closed.states_ns);
   append(line_, ",\"duration_ns\":");
   append_or_null(line_, closed.duration_ns);
   format(line_, FMT_COMPILE(",\"bytes_sent\":{},\"bytes_received\":{}"), closed.bytes_sent, closed.bytes_received);
 }
 
-void JsonSink::body(const Finding&) {}
+void JsonSink::body(const Finding& finding) {
+  append_connection(line_, finding.connection);
+  append_responsible(finding.responsible);
+  format(line_, FMT_COMPILE(",\"status\":\"{}\",\"kind\":\"{}\",\"verdict\":\"{}\",\"resolution\":"),
+         name(finding.status), name(finding.kind), name(finding.verdict));
+  if (finding.resolution)
+    format(line_, FMT_COMPILE("\"{}\""), name(*finding.resolution));
+  else
+    append(line_, "null");
+  const Condition& condition = finding.condition;
+  format(line_,
+         FMT_COMPILE(",\"age_ns\":{},\"age_is_lower_bound\":{},\"unread_bytes\":{},\"eof\":\"{}\",\"unsent_bytes\":{},"
+                     "\"retransmits\":{},\"probes\":{},\"holders\":"),
+         finding.age_ns, finding.age_is_lower_bound, condition.unread_bytes, name(condition.eof),
+         condition.unsent_bytes, condition.retransmits, condition.probes);
+  json::append_holders(line_, finding.holders);
+  append(line_, ",\"stacks\":");
+  json::append_stacks(line_, finding.stacks);
+  append(line_, ",\"advice\":");
+  json::append_advice(line_, finding.kind);
+}
 
 void JsonSink::body(const Gap& gap) {
   format(line_, FMT_COMPILE(",\"lost\":{},\"where\":\"{}\""), gap.lost, name(gap.where));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "sink/text.hpp"
 
+#include "sink/report_words.hpp"
+
 #include <fmt/compile.h>
 
 #include <algorithm>
@@ -51,12 +53,15 @@ std::string padded(std::string text, std::size_t width, bool utf8) {
   return text;
 }
 
-std::string_view colour_of(std::string_view to, std::optional<Ending> ending) {
+std::string_view colour_for(std::string_view to, std::optional<Ending> ending, std::optional<Verdict> verdict) {
+  if (verdict) return *verdict == Verdict::leak ? "\x1b[31m" : *verdict == Verdict::stuck ? "\x1b[33m" : "";
   if (ending && *ending != Ending::fin) return "\x1b[31m";
   if (to == name(State::close_wait)) return "\x1b[33m";
   if (to == name(State::time_wait)) return "\x1b[36m";
   return "";
 }
+
+}  // namespace
 
 std::string bytes_text(std::uint64_t bytes) {
   constexpr std::array units{"B", "K", "M", "G", "T", "P"};
@@ -68,8 +73,6 @@ std::string bytes_text(std::uint64_t bytes) {
   }
   return unit == 0 ? fmt::format("{}B", bytes) : fmt::format("{:.1f}{}", value, units[unit]);
 }
-
-}  // namespace
 
 std::string duration_text(std::uint64_t ns) {
   constexpr std::uint64_t us = 1000;
@@ -154,6 +157,34 @@ void TextSink::body(const Closed& closed) {
   show(line);
 }
 
+// A finding that stands reads "CW leak eof_ignored"; one that is over, how it ended.
+void TextSink::body(const Finding& finding) {
+  const bool over = finding.status == Finding::Status::resolved && finding.resolution.has_value();
+  const std::string change =
+      over ? fmt::format(FMT_COMPILE("{}: {}"), clears(*finding.resolution) ? "mended" : "over",
+                         name(*finding.resolution))
+           : fmt::format(FMT_COMPILE("{} {} {}"), finding.kind == Kind::dead_unclosed ? "CLO" : "CW",
+                         name(finding.verdict), name(finding.kind));
+  Line line{
+      .time_ns = finding.time_ns,
+      .connection = &finding.connection,
+      .responsible = &finding.responsible,
+      .from = std::nullopt,
+      .to = change,
+      .ending = std::nullopt,
+      .in_state_ns = finding.age_ns,
+      .more = {},
+      .age_is_lower_bound = finding.age_is_lower_bound,
+      .verdict = over ? std::nullopt : std::optional{finding.verdict},
+  };
+  if (style_.wide) {
+    line.more = over ? std::string{name(finding.kind)} : std::string{name(finding.status)};
+    const std::string held = words::holders(finding.holders, finding.holders.size(), style_.utf8);
+    if (!held.empty()) line.more += ", " + held;
+  }
+  show(line);
+}
+
 void TextSink::body(const Gap& gap) {
   line_.clear();
   fmt::format_to(std::back_inserter(line_),
@@ -178,17 +209,20 @@ void TextSink::show(const Line& line) {
 }
 
 void TextSink::show_narrow(const Line& line, std::string_view pid, std::string_view comm) {
+  constexpr std::size_t age_columns = 6;
   const Tuple& tuple = line.connection->tuple;
+  const std::string age = age_text(line);
+  const std::size_t wide_age = columns_of(age, style_.utf8);
   std::string change;
   if (line.from) change = fmt::format(FMT_COMPILE("{}{}"), short_name(*line.from), arrow());
   change += line.to;
   if (line.ending) change += fmt::format(FMT_COMPILE(" {}"), name(*line.ending));
-  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{""};
+  const std::string_view colour = colour_of(line);
   fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:>6} {} {}{}{} {:>6}"), clock(line.time_ns, 0),
                  pid, printable(comm, style_.utf8, 8), fmt::format(FMT_COMPILE(":{}"), tuple.local.port),
                  padded(tail(endpoint_text(tuple.peer, tuple.family), 15, style_.utf8), 15, style_.utf8), colour,
-                 padded(change, 24, style_.utf8), colour.empty() ? "" : "\x1b[0m",
-                 line.in_state_ns ? duration_text(*line.in_state_ns) : "-");
+                 padded(change, 24 - (wide_age - std::min(wide_age, age_columns)), style_.utf8),
+                 colour.empty() ? "" : "\x1b[0m", age);
 }
 
 void TextSink::show_wide(const Line& line, std::string_view pid, std::string_view comm) {
@@ -196,13 +230,21 @@ void TextSink::show_wide(const Line& line, std::string_view pid, std::string_vie
   std::string change;
   if (line.from) change = fmt::format(FMT_COMPILE("{}{}"), name(*line.from), arrow());
   change += line.to;
-  const std::string_view colour = style_.colour ? colour_of(line.to, line.ending) : std::string_view{""};
+  const std::string_view colour = colour_of(line);
   fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:<8} {:<21} {:<21} {}{}{} {:>6} {:<14} {}{}"),
                  clock(line.time_ns, 6), pid, printable(comm, style_.utf8, 15), name(line.responsible->attribution),
                  endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), colour,
-                 padded(change, 23, style_.utf8), colour.empty() ? "" : "\x1b[0m",
-                 line.in_state_ns ? duration_text(*line.in_state_ns) : "-", line.ending ? name(*line.ending) : "",
-                 line.more, line.connection->mptcp ? " (MPTCP subflow)" : "");
+                 padded(change, 23, style_.utf8), colour.empty() ? "" : "\x1b[0m", age_text(line),
+                 line.ending ? name(*line.ending) : "", line.more, line.connection->mptcp ? " (MPTCP subflow)" : "");
+}
+
+std::string TextSink::age_text(const Line& line) const {
+  if (!line.in_state_ns) return "-";
+  return words::age(*line.in_state_ns, line.age_is_lower_bound, style_.utf8);
+}
+
+std::string_view TextSink::colour_of(const Line& line) const {
+  return style_.colour ? colour_for(line.to, line.ending, line.verdict) : std::string_view{""};
 }
 
 void TextSink::header() {

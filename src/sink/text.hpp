@@ -37,6 +37,8 @@ class TextSink final : public Sink {
     std::optional<Ending> ending;
     std::optional<std::uint64_t> in_state_ns;
     std::string more;  ///< wide: what else there is to say
+    bool age_is_lower_bound = false;
+    std::optional<Verdict> verdict = std::nullopt;  ///< of a finding that stands
   };
 
   void show(const Line& line);
@@ -44,12 +46,15 @@ class TextSink final : public Sink {
   void show_wide(const Line& line, std::string_view pid, std::string_view comm);
   void header();
   void put();
+  [[nodiscard]] std::string age_text(const Line& line) const;
+  [[nodiscard]] std::string_view colour_of(const Line& line) const;
   [[nodiscard]] std::string clock(std::int64_t time_ns, int digits) const;
   [[nodiscard]] std::string_view arrow() const { return style_.utf8 ? "→" : ">"; }
 
   void body(const Snapshot& row);
   void body(const Transition& transition);
   void body(const Closed& closed);
+  void body(const Finding& finding);
   void body(const Gap& gap);
   template <typename Other>
   void body(const Other&) {}
@@ -63,6 +68,9 @@ class TextSink final : public Sink {
 
 /// At most six columns: 85us, 1.2ms, 12.3s, 599s, 10m, 3.4h, 12d.
 [[nodiscard]] std::string duration_text(std::uint64_t ns);
+
+/// 812B, 1.2K, 3.0M: by 1024.
+[[nodiscard]] std::string bytes_text(std::uint64_t bytes);
 
 }  // namespace closewatch
 

@@ -232,6 +232,18 @@ std::expected<void, Error> KernelSource::watch(const std::vector<ProcessTicks>& 
   return fill_pids(*state_->skeleton, pids);
 }
 
+std::vector<ProcessTicks> KernelSource::watched() const {
+  std::vector<ProcessTicks> processes;
+  const int map = bpf_map__fd(state_->skeleton->maps.filter_pids);
+  cw_pid_key key{};
+  const cw_pid_key* before = nullptr;
+  while (bpf_map_get_next_key(map, before, &key) == 0 && processes.size() < CW_FILTER_PIDS) {
+    processes.push_back({key.tgid, key.start_ticks});
+    before = &key;
+  }
+  return processes;
+}
+
 int KernelSource::event_fd() const { return ring_buffer__epoll_fd(state_->events.get()); }
 
 std::size_t KernelSource::drain(std::size_t most, const OnRecord& on_record) {

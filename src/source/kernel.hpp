@@ -66,6 +66,9 @@ class KernelSource {
   /// Adds processes to those of the filter on pids, which must not have been empty at the load.
   [[nodiscard]] std::expected<void, Error> watch(const std::vector<ProcessTicks>& pids);
 
+  /// The processes of the filter on pids that live, or did so a moment ago.
+  [[nodiscard]] std::vector<ProcessTicks> watched() const;
+
   /// Readable when enough waits in the ring to be worth a wake-up; what is less is there all the same.
   [[nodiscard]] int event_fd() const;
 

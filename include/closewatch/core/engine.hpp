@@ -2,10 +2,14 @@
 #ifndef CLOSEWATCH_CORE_ENGINE_HPP
 #define CLOSEWATCH_CORE_ENGINE_HPP
 
+#include <closewatch/core/accounts.hpp>
+#include <closewatch/core/detector.hpp>
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
+#include <closewatch/core/report.hpp>
+#include <closewatch/core/workloads.hpp>
 
 #include <cstdint>
 #include <deque>
@@ -22,6 +26,10 @@ class Engine {
     std::size_t connections_limit = 262'144;
     std::size_t listeners_limit = 65'536;
     std::size_t processes_limit = 16'384;
+    std::size_t workloads_limit = 16'384;
+    std::size_t stacks_limit = 65'536;
+    bool keeps_accounts = false;  ///< what a report needs: endings by process, the rows of the last census
+    Detector::Settings detector = {};
   };
 
   explicit Engine(const Settings& settings);
@@ -33,13 +41,39 @@ class Engine {
   /// Something is held back for its time to come: keep the clock ticking.
   [[nodiscard]] bool holds_back() const { return !pending_.empty(); }
 
+  /// What a report says that is not the engine's to know. `from_ns` is after boot.
+  struct ReportHead {
+    std::string host;
+    std::string kernel;
+    std::uint64_t from_ns = 0;
+    std::vector<std::string> incomplete_reasons;
+    bool with_stacks = false;
+    bool verbose = false;
+  };
+  /// After a walk with a census; with Settings::keeps_accounts.
+  [[nodiscard]] Report report(ReportHead head);
+  /// Whose descriptors a report would like to know of (DescriptorsSeen): all that the last census met and that live.
+  [[nodiscard]] std::vector<Identity> owners() const;
+
   /// What the tables had no room for.
   struct Refusals {
     std::uint64_t connections = 0;
     std::uint64_t listeners = 0;
     std::uint64_t processes = 0;  ///< forgotten, and asked for again
+    std::uint64_t judged = 0;
+    std::uint64_t accounts = 0;
+    std::uint64_t workloads = 0;
+    std::uint64_t stacks = 0;
   };
-  [[nodiscard]] Refusals refusals() const { return {table_lost_, listeners_.refused(), processes_.evicted()}; }
+  [[nodiscard]] Refusals refusals() const { 
+    return {.connections = table_lost_,
+            .listeners = listeners_.refused(),
+            .processes = processes_.evicted(),
+            .judged = detector_.refused(),
+            .accounts = accounts_.refused(),
+            .workloads = workloads_.refused(),
+            .stacks = stacks_refused_};
+  }
 
  private:
   struct Known {
@@ -65,6 +99,19 @@ class Engine {
     bool owner_settled = false;  ///< a walk has said who holds it, be it one that is about to end
   };
 
+  struct KnownStacks {
+    std::optional<RawStack> raw_opened;
+    std::optional<RawStack> raw_end_read;
+    Stacks resolved;
+  };
+
+  /// The first and the last that was seen of a process's descriptors.
+  struct Descriptors {
+    DescriptorsSeen first;
+    DescriptorsSeen last;
+    [[nodiscard]] DescriptorUse use() const;
+  };
+
   void on(const TransitionSeen& seen, std::vector<Fact>& facts);
   void on(const ResetSeen& seen, std::vector<Fact>& facts);
   void on(const ProcessSeen& seen, std::vector<Fact>& facts);
@@ -72,6 +119,9 @@ class Engine {
   void on(const SocketRow& row, std::vector<Fact>& facts);
   void on(const HolderRow& row, std::vector<Fact>& facts);
   void on(const DescriptorClosed& seen, std::vector<Fact>& facts);
+  void on(const DescriptorsSeen& seen, std::vector<Fact>& facts);
+  void on(const StacksSeen& seen, std::vector<Fact>& facts);
+  void on(const StackResolved& answer, std::vector<Fact>& facts);
   void on(const BucketRow& row, std::vector<Fact>& facts);
   void on(const WalkDone& done, std::vector<Fact>& facts);
   void on(const Started& started, std::vector<Fact>& facts);
@@ -84,6 +134,20 @@ class Engine {
 
   void keep_listener(const TransitionSeen& seen);
   void keep_connection(const TransitionSeen& seen);
+  void keep_row(const SocketRow& row);
+  /// Lets the detector work, and tells what it concludes; before the start it is kept for then.
+  template <typename Work>
+  void judge(std::vector<Fact>& facts, Work work) {
+    std::vector<Judgement> judgements;
+    work(judgements);
+    for (Judgement& judgement : judgements) {
+      if (started_)
+        tell(finding_of(judgement, facts), facts);
+      else
+        early_judgements_.push_back(std::move(judgement));
+    }
+  }
+  [[nodiscard]] Finding finding_of(const Judgement& judgement, std::vector<Fact>& facts);
   /// The entry of this connection, made where there is none; null where the table is full.
   [[nodiscard]] Known* room_for(std::uint64_t cookie);
   /// Hands a fact over behind those that wait.
@@ -108,6 +172,7 @@ class Engine {
   [[nodiscard]] bool owner_is_gone(const TransitionSeen& seen) const;
   [[nodiscard]] Connection connection(ConnectionId id, const Tuple& tuple, bool mptcp) const;
   [[nodiscard]] Responsible responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts);
+  [[nodiscard]] const Identity& acceptor_or(std::uint64_t listener_cookie, const Identity& otherwise) const;
   [[nodiscard]] Responsible by_listener(const Listener* listener, std::vector<Fact>& facts);
   [[nodiscard]] std::shared_ptr<const ProcessEntry> entry_of(const Identity& identity, std::vector<Fact>& facts);
   [[nodiscard]] std::int64_t realtime(std::uint64_t time_ns) const;
@@ -116,11 +181,21 @@ class Engine {
   Settings settings_;
   Processes processes_;
   Listeners listeners_;
+  Workloads workloads_;
+  Detector detector_;
+  Accounts accounts_;
   std::unordered_map<std::uint64_t, Known> connections_;
   std::vector<BucketRow> buckets_;  ///< of the walk under way
   /// Handed to a bucket while the first walk was under way: perhaps behind its back.
   std::unordered_map<std::uint64_t, TransitionSeen> early_buckets_;
   std::deque<Pending> pending_;
+  std::vector<Judgement> early_judgements_;
+  std::vector<SocketRow> rows_;  ///< of the walk under way
+  std::vector<SocketRow> census_;
+  std::vector<BucketRow> census_buckets_;
+  std::unordered_map<std::uint64_t, KnownStacks> stacks_;
+  std::uint64_t stacks_refused_ = 0;
+  std::unordered_map<ProcessKey, Descriptors, ProcessKeyHash> descriptors_;
 
   bool started_ = false;
   std::uint64_t now_ns_ = 0;

@@ -145,6 +145,16 @@ struct BucketRow {
 struct WalkDone {
   std::uint64_t time_ns = 0;
   std::uint64_t began_ns = 0;
+  bool census = false;  ///< it brought rows of every state, and the buckets
+};
+
+/// What a process has open (/proc/PID/fd, RLIMIT_NOFILE).
+struct DescriptorsSeen {
+  std::uint64_t time_ns = 0;
+  ProcessKey key;
+  std::uint64_t open = 0;
+  std::uint64_t soft_limit = 0;
+  std::uint64_t sockets = 0;
 };
 
 /// Everything is attached and the first walk is done. The answers that head the stream.
@@ -201,7 +211,7 @@ struct Stopped {
 };
 
 using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow, DescriptorClosed,
-                           StacksSeen, StackResolved, BucketRow, WalkDone, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
+                           StacksSeen, StackResolved, BucketRow, WalkDone, DescriptorsSeen, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
 
 }  // namespace closewatch
 

@@ -13,7 +13,8 @@ namespace closewatch {
 struct Listener {
   std::uint64_t cookie = 0;
   Tuple tuple;
-  Identity process;  ///< pid 0 where unknown
+  Identity process;  ///< who called listen(), or holds it; pid 0 where unknown
+  Identity acceptor;  ///< who last accepted from it; pid 0 where nobody was seen to
   bool matched = false;
   std::uint64_t seen_ns = 0;  ///< when it began to listen, or the last row that met it
 };
@@ -24,6 +25,8 @@ class Listeners {
   explicit Listeners(std::size_t limit) : limit_(limit) {}
 
   void opened(const Listener& listener);
+  /// What came in on it was used by this process first.
+  void accepted(std::uint64_t cookie, const Identity& acceptor);
   /// It listens no more. Who closed it is remembered for the children that die with it.
   void closed(std::uint64_t cookie, const Tuple& tuple, const std::optional<Closer>& closer);
   /// A walk that began at `began_ns` is done: who was not met has gone unseen.

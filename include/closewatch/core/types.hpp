@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -84,7 +85,7 @@ using Address = std::array<std::uint8_t, 16>;
 struct Endpoint {
   Address address{};
   std::uint16_t port = 0;
-  bool operator==(const Endpoint&) const = default;
+  auto operator<=>(const Endpoint&) const = default;
 };
 
 /// An IPv4-mapped IPv6 address is Family::ipv4 here, as everywhere in closewatch.
@@ -160,6 +161,12 @@ struct Process {
 [[nodiscard]] bool is_closing(State state);
 
 [[nodiscard]] std::string_view text(const Comm& comm);
+
+/// Nanoseconds from `then_ns` to `now_ns`; none where `then_ns` is not known (0) or later.
+[[nodiscard]] inline std::optional<std::uint64_t> since(std::uint64_t now_ns, std::uint64_t then_ns) {
+  if (then_ns == 0 || then_ns > now_ns) return std::nullopt;
+  return now_ns - then_ns;
+}
 
 struct ProcessKeyHash {
   std::size_t operator()(const ProcessKey& key) const noexcept {

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "app/output.hpp"
+
+#include <fcntl.h>
+#include <langinfo.h>
+#include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+std::int64_t utc_offset_ns() {
+  const time_t now = time(nullptr);
+  tm local{};
+  if (localtime_r(&now, &local) == nullptr) return 0;
+  return std::int64_t{local.tm_gmtoff} * 1'000'000'000;
+}
+
+}  // namespace
+
+std::expected<Output, Error> Output::open(const std::string& path, int standard) {
+  if (path.empty()) return of_standard(standard);
+  if (path == "-") return of_standard(STDOUT_FILENO);
+  Descriptor fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644)};
+  if (!fd.is_open())
+    return std::unexpected(Error{"write to " + path, errno, "choose a file that can be written, with -o"});
+  return Output{std::move(fd), -1, path};
+}
+
+void Output::begin() const {
+  struct stat status{};
+  if (owned_.is_open() && fstat(owned_.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+      ftruncate(owned_.get(), 0) != 0)
+    spdlog::warn("the output's old content could not be removed: {}", std::strerror(errno));
+}
+
+/// A terminal or a pipe is opened anew, so that it can be told not to wait: the flags of the one that we were given are
+/// shared with whoever gave it.
+Output Output::of_standard(int fd) {
+  const std::string name = fd == STDERR_FILENO ? "standard error" : "standard output";
+  struct stat status{};
+  const bool writable = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+  if (writable && fstat(fd, &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))) {
+    const std::string path = "/proc/self/fd/" + std::to_string(fd);
+    return Output{Descriptor{::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)}, fd, name};
+  }
+  return Output{Descriptor{}, fd, name};
+}
+
+std::size_t screen_rows(int fd) {
+  winsize size{};
+  return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
+}
+
+TextSink::Style text_style(const Options& options, int fd) {
+  const bool terminal = isatty(fd) != 0;
+  const char* no_colour = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  return {
+      .wide = options.wide,
+      .utf8 = std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0,
+      .colour = terminal && (no_colour == nullptr || *no_colour == '\0') &&
+                (term != nullptr && std::strcmp(term, "dumb") != 0),
+      .utc_offset_ns = utc_offset_ns(),
+      .rows = terminal ? screen_rows(fd) : 0,
+  };
+}
+
+}  // namespace closewatch

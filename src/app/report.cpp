@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "app/report.hpp"
+
+#include "app/output.hpp"
+#include "app/progress.hpp"
+#include "app/session.hpp"
+#include "app/stacks.hpp"
+#include "app/start.hpp"
+#include "host/machine.hpp"
+#include "sink/report_json.hpp"
+#include "sink/report_text.hpp"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <utility>
+
+namespace closewatch {
+
+Report make_report(const Options& options, const Session& session, Engine& engine) {
+  const Started names = started(options);
+  return engine.report({.host = names.host,
+                        .kernel = names.kernel,
+                        .from_ns = session.began_ns(),
+                        .incomplete_reasons = session.blind_spots(),
+                        .with_stacks = options.stacks,
+                        .verbose = options.verbose});
+}
+
+std::expected<void, Error> write_report(const Options& options, const Report& report, const Output& output) {
+  constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
+  output.begin();
+  Writer writer{output.fd(), output.name()};
+  writer.lift_limit();
+  writer.put(options.json ? report_json(report)
+                          : report_text(report, text_style(options, output.fd()),
+                                        options.by_process ? ReportRows::process : ReportRows::workload));
+  return writer.finish(as_long_as_it_takes);
+}
+
+Exit run_report(const Options& options) {
+  const bool host_pids = in_initial_pid_namespace(root);
+  const auto settings = kernel_settings(options, host_pids);
+  if (!settings) return refuse(Exit::usage, message_of(settings.error()));
+  const auto output = Output::open(options.output, STDOUT_FILENO);
+  if (!output) return refuse(Exit::failed, message_of(output.error()));
+  auto source = attached_source(*settings, host_pids);
+  if (!source) return refuse(Exit::failed, source.error());
+
+  Writer nothing{output->fd(), output->name()};  // only to see that nobody reads any more
+  Progress progress{options};
+  StackNames stacks{options.stacks};
+  Engine engine{engine_settings(options, *settings, host_pids)};
+  Session session{*source, engine, progress, nothing, session_settings(options, *settings, host_pids)};
+  session.on_pulse([&] { progress.show(); });
+  stacks.serve(session);
+  const auto ran = session.run(started(options));
+  progress.clear();
+  if (!ran) return failed(ran.error());
+
+  const Report report = make_report(options, session, engine);
+  if (auto written = write_report(options, report, *output); !written) return failed(written.error());
+  if (!options.fail_on_leak) return Exit::done;
+  if (leaked(report) > 0) return Exit::leak;
+  return report.incomplete_reasons.empty() && report.lost == 0 ? Exit::done : Exit::incomplete;
+}
+
+}  // namespace closewatch

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "app/start.hpp"
+
+#include "host/machine.hpp"
+#include "host/namespaces.hpp"
+#include "host/preflight.hpp"
+#include "host/processes.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace closewatch {
+namespace {
+
+/// libbpf tells EPERM of many things; under lockdown, or with the bpf() call closed off, no privilege helps.
+Error explained(Error error) {
+  if (error.code != EPERM || !error.remedy.empty()) return error;
+  const auto lockdown = read_lockdown(root);
+  error.remedy = lockdown && *lockdown != Lockdown::none
+                     ? "the kernel is locked down (/sys/kernel/security/lockdown): boot with lockdown=none"
+                     : "a security module or a container's seccomp profile refuses bpf(): run it on the host";
+  return error;
+}
+
+std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool sees_all_processes) {
+  if (text.empty()) return 0U;
+  std::uint32_t inode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), inode);
+  if (error != std::errc{} || end != text.data() + text.size()) return namespace_inode(text);
+  const std::vector<NetworkNamespace> known = network_namespaces(root);
+  const bool found = std::any_of(known.begin(), known.end(), [&](const auto& one) { return one.inode == inode; });
+  if (!found && sees_all_processes)
+    return std::unexpected(Error{"find network namespace " + text, 0,
+                                 "no process is in it, and it is mounted nowhere (lsns -t net lists them)"});
+  return inode;
+}
+
+/// The descendants that there are already; what is forked from now on the kernel side adds. A child of one that was not
+/// watched yet is not watched either: look again until nobody new turns up, which whoever forks without end could put off
+/// for ever. A branch whose root has ended in between hangs from init and is not found.
+std::expected<void, Error> watch_descendants(KernelSource& source, std::vector<ProcessTicks> known) {
+  constexpr int looks_at_most = 100;
+  for (int look = 0; look < looks_at_most; ++look) {
+    std::vector<ProcessTicks> found = with_descendants(root, known);
+    const bool all_known = found.size() == known.size();
+    if (auto watched = source.watch(found); !watched) return watched;
+    if (all_known) break;
+    known = std::move(found);
+  }
+  return {};
+}
+
+std::string random_id() {
+  std::uint64_t bits = 0;
+  if (getrandom(&bits, sizeof bits, 0) != sizeof bits) bits = static_cast<std::uint64_t>(getpid());
+  return fmt::format("{:016x}", bits);
+}
+
+std::uint64_t nanoseconds(std::chrono::milliseconds time) {
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds{time}.count());
+}
+
+}  // namespace
+
+std::string message_of(const Error& error) {
+  std::string text = "cannot " + error.operation;
+  if (error.code != 0) text += ": " + std::generic_category().message(error.code);
+  if (!error.remedy.empty()) text += "; " + error.remedy;
+  return text;
+}
+
+Exit refuse(Exit exit, const std::string& why) {
+  spdlog::error("{}", why);
+  return exit;
+}
+
+Exit failed(const Error& error) {
+  if (error.code == EPIPE) return Exit::done;
+  return refuse(Exit::failed, message_of(error));
+}
+
+std::expected<KernelSettings, Error> kernel_settings(const Options& options, bool host_pids) {
+  KernelSettings settings{
+      .ring_bytes = options.ring_bytes,
+      .tick_ns = tick_ns(),
+      .all_states = options.all_states,
+      .ipv4 = options.ipv4,
+      .ipv6 = options.ipv6,
+      .stacks = options.stacks,
+      .children = options.children,
+      .local_ports = options.local_ports,
+      .remote_ports = options.remote_ports,
+      .pids = {},
+      .comms = options.comms,
+  };
+  const auto netns = wanted_netns(options.netns, host_pids);
+  if (!netns) return std::unexpected(netns.error());
+  settings.netns = *netns;
+  if (!options.cgroup.empty()) {
+    const auto id = cgroup_id(options.cgroup);
+    if (!id) return std::unexpected(id.error());
+    settings.cgroup_id = *id;
+  }
+  if (!options.pids.empty() && !host_pids)
+    return std::unexpected(Error{"tell processes by pid outside the initial pid namespace", 0,
+                                 "run it on the host, or in a container with the host's pids (hostPID: true)"});
+  for (const std::uint32_t pid : options.pids) {
+    const auto process = process_now(root, pid);
+    if (!process) return std::unexpected(Error{"find process " + std::to_string(pid), 0, "there is none by this pid"});
+    if (const auto leader = thread_group(root, pid); leader && *leader != pid)
+      return std::unexpected(
+          Error{"watch thread " + std::to_string(pid) + " alone", 0, "name its process, " + std::to_string(*leader)});
+    settings.pids.push_back(*process);
+  }
+  return settings;
+}
+
+std::expected<KernelSource, std::string> attached_source(const KernelSettings& settings, bool host_pids) {
+  const Preflight machine = preflight(root);
+  if (!machine.refusals.empty()) return std::unexpected(machine.refusals.front());
+  auto source = KernelSource::load(settings, [](const std::string& text) { spdlog::debug("{}", text); });
+  if (!source) return std::unexpected(message_of(explained(source.error())));
+  if (auto attached = source->attach(); !attached) return std::unexpected(message_of(explained(attached.error())));
+  if (settings.children)
+    if (auto watched = watch_descendants(*source, settings.pids); !watched)
+      return std::unexpected(message_of(watched.error()));
+  for (const std::string& limit : machine.limits) spdlog::warn("{}", limit);
+  for (const std::string& limit : source->degraded()) spdlog::warn("{}", limit);
+  if (!host_pids)
+    spdlog::warn(
+        "not in the initial pid namespace: pids are the host's, and what /proc tells of them (exe, cmdline, "
+        "cgroup) is not looked up; run it on the host, or with hostPID");
+  return std::move(*source);
+}
+
+Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
+  return {
+      .filters_processes = !kernel.pids.empty() || !kernel.comms.empty() || kernel.cgroup_id != 0,
+      .keeps_accounts = options.command != Subcommand::trace,
+      .detector = {.leak_after_ns = nanoseconds(options.leak_after),
+                   .sweep_ns = nanoseconds(options.sweep),
+                   .sanitizer = options.command == Subcommand::run,
+                   .sees_all_processes = host_pids},
+  };
+}
+
+Session::Settings session_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
+  return {.root = root,
+          .netns = kernel.netns,
+          .looks_up_pids = host_pids,
+          .quiet = options.quiet,
+          .census = options.command != Subcommand::trace,
+          .ring_bytes = options.ring_bytes,
+          .sweep = options.sweep,
+          .duration = options.duration};
+}
+
+Started started(const Options& options) {
+  const MachineNames names = machine_names(root);
+  return {.time_ns = 0,
+          .run = random_id(),
+          .version = CLOSEWATCH_VERSION,
+          .host = names.host,
+          .kernel = names.kernel,
+          .boot_id = names.boot_id,
+          .options = options.given};
+}
+
+}  // namespace closewatch

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_APP_START_HPP
+#define CLOSEWATCH_APP_START_HPP
+
+// What every command that watches begins with, and how it says why it can't.
+
+#include "app/options.hpp"
+#include "app/session.hpp"
+#include "source/kernel.hpp"
+
+#include <closewatch/core/engine.hpp>
+
+#include <expected>
+#include <filesystem>
+#include <string>
+
+namespace closewatch {
+
+/// Where /proc and /sys are.
+inline const std::filesystem::path root = "/";
+
+[[nodiscard]] std::string message_of(const Error& error);
+/// Says why, and gives the status back.
+Exit refuse(Exit exit, const std::string& why);
+/// The end of a run that failed. Where nobody reads any more it is a quiet one, as everywhere in a pipeline.
+[[nodiscard]] Exit failed(const Error& error);
+
+/// What the options name on this machine: it must be there.
+[[nodiscard]] std::expected<KernelSettings, Error> kernel_settings(const Options& options, bool host_pids);
+
+/// Looks whether this machine can be traced, loads and attaches, and tells what will be missing. An error's text is
+/// whole: nothing is left running.
+[[nodiscard]] std::expected<KernelSource, std::string> attached_source(const KernelSettings& settings, bool host_pids);
+
+[[nodiscard]] Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids);
+
+[[nodiscard]] Session::Settings session_settings(const Options& options, const KernelSettings& kernel, bool host_pids);
+
+/// The head of the stream: an id of the run, and whose machine this is.
+[[nodiscard]] Started started(const Options& options);
+
+}  // namespace closewatch
+
+#endif

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What walks bring: rows, holders, buckets; and what rests on them: the snapshot, owners, findings, the report.
+#include <closewatch/core/closing.hpp>
+#include <closewatch/core/engine.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+/// Walks cost a look at every descriptor of the machine: not more often than so, and a tenth of the time at most.
+constexpr std::uint64_t walk_pause_ns = 100'000'000;
+constexpr std::uint64_t walk_share = 10;
+/// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant.
+constexpr std::int64_t time_wait_ns = 60'000'000'000;
+
+}  // namespace
+
+void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
+  if (settings_.keeps_accounts && !row.evidence.hidden) {
+    rows_.push_back(row);
+    if (row.process.key.pid != 0) (void)entry_of(row.process, facts);
+  }
+  if (row.state == State::listen) {
+    listeners_.opened({row.cookie, row.tuple, row.process, {}, row.evidence.matched, row.time_ns});
+    detector_.row(row);
+    return;
+  }
+  if (row.state == State::close_wait || row.state == State::close) {
+    // Its workload is named by its program, which is to be known when the walk is done.
+    if (row.process.key.pid != 0) (void)entry_of(row.process, facts);
+    detector_.row(row);
+  }
+  if (is_closing(row.state)) keep_row(row);
+}
+
+void Engine::on(const HolderRow& row, std::vector<Fact>& facts) {
+  (void)entry_of(row.holder.process, facts);
+  detector_.holder(row);
+}
+
+void Engine::on(const DescriptorClosed& seen, std::vector<Fact>& facts) {
+  judge(facts, [&](auto& judgements) { detector_.released(seen, judgements); });
+}
+
+void Engine::on(const DescriptorsSeen& seen, std::vector<Fact>&) {
+  const auto [found, first] = descriptors_.try_emplace(seen.key, Descriptors{seen, seen});
+  if (!first) found->second.last = seen;
+}
+
+void Engine::on(const StacksSeen& seen, std::vector<Fact>& facts) {
+  const auto found = stacks_.find(seen.cookie);
+  if (found == stacks_.end() && stacks_.size() >= settings_.stacks_limit) {
+    ++stacks_refused_;
+    return;
+  }
+  KnownStacks& known = found == stacks_.end() ? stacks_[seen.cookie] : found->second;
+  for (const bool end_read : {false, true}) {
+    const auto& now = end_read ? seen.end_read : seen.opened;
+    auto& before = end_read ? known.raw_end_read : known.raw_opened;
+    if (!now || before == now) continue;
+    before = now;
+    facts.emplace_back(StackWanted{seen.cookie, end_read, *now});
+  }
+}
+
+void Engine::on(const StackResolved& answer, std::vector<Fact>&) {
+  const auto found = stacks_.find(answer.cookie);
+  if (found == stacks_.end()) return;
+  (answer.end_read ? found->second.resolved.end_read : found->second.resolved.opened) = answer.stack;
+}
+
+void Engine::keep_row(const SocketRow& row) {
+  Known* known = room_for(row.cookie);
+  if (known == nullptr) {
+    if (!started_) ++table_lost_;  // later it was counted already, with the transition that found no room
+    return;
+  }
+  known->walk = walk_;
+  if (known->changed_ns > row.time_ns) return;  // a transition that came after the row was read first
+  *known = {
+      .tuple = row.tuple,
+      .state = row.state,
+      .mptcp = row.evidence.mptcp,
+      .changed_ns = row.time_ns,
+      .entered_ns = row.entered_ns,
+      .listener_cookie = row.listener_cookie,
+      .attribution = row.attribution,
+      .process = row.process,
+      .no_socket = row.evidence.no_socket,
+      .owner_met = row.evidence.owner_met,
+      .walk = walk_,
+  };
+}
+
+void Engine::on(const BucketRow& row, std::vector<Fact>&) { buckets_.push_back(row); }
+
+void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
+  // What no walk meets any more has ended unseen.
+  std::erase_if(connections_, [&](const auto& entry) {
+    return entry.second.walk != walk_ && entry.second.changed_ns < done.began_ns;
+  });
+  listeners_.forget_unseen(done.began_ns);
+  answer_owners();
+  ++walk_;
+  if (done.census) {
+    census_ = std::move(rows_);
+    census_buckets_ = buckets_;
+  }
+  rows_.clear();
+  if (started_) walk_pause_until_ns_ = now_ns_ + std::max(walk_pause_ns, walk_share * (done.time_ns - done.began_ns));
+  release(facts);
+  if (started_ && snapshot_wanted_) snapshot(facts);
+  if (started_) buckets_.clear();
+  judge(facts, [&](auto& judgements) { detector_.sweep_done(done, judgements); });
+}
+
+void Engine::answer_owners() {
+  for (Pending& pending : pending_) {
+    if (!pending.awaits_owner) continue;
+    auto& seen = std::get<TransitionSeen>(pending.what);
+    const auto found = connections_.find(seen.cookie);
+    const bool met = found != connections_.end() && found->second.walk == walk_;
+    if (met) {
+      seen.attribution = found->second.attribution;
+      seen.process = found->second.process;
+    }
+    settle(pending, seen, met && found->second.owner_met);
+  }
+}
+
+void Engine::snapshot(std::vector<Fact>& facts) {
+  snapshot_wanted_ = false;
+  const std::int64_t time_ns = realtime(now_ns_);
+  snapshot_connections(time_ns, facts);
+  snapshot_buckets(time_ns, facts);
+  tell(SnapshotEnd{time_ns}, facts);
+}
+
+void Engine::snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts) {
+  for (const auto& [cookie, known] : connections_) {
+    Snapshot row{
+        .time_ns = time_ns,
+        .connection = connection({known.tuple.netns, cookie}, known.tuple, known.mptcp),
+        .state = known.state,
+        .age_ns = since(now_ns_, known.entered_ns),
+        .responsible = responsible(known.attribution, known.process, facts),
+    };
+    // Not accepted yet: nobody holds it but its listener.
+    if (!row.responsible.process && known.no_socket && known.state == State::close_wait)
+      row.responsible = by_listener(listeners_.by_local_end(known.tuple), facts);
+    tell(std::move(row), facts);
+  }
+}
+
+void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
+  for (const BucketRow& bucket : buckets_) {
+    Snapshot row{
+        .time_ns = time_ns,
+        .connection = connection({bucket.tuple.netns, bucket.cookie}, bucket.tuple, false),
+        .state = bucket.substate,
+        .age_ns = std::nullopt,
+        .responsible = {},
+    };
+    // The timer was set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
+    if (bucket.substate == State::time_wait && bucket.expires_in_ns <= time_wait_ns)
+      row.age_ns = static_cast<std::uint64_t>(time_wait_ns - bucket.expires_in_ns);
+    // Where its end was seen, its owner is known; that the peer's FIN has come since, the walk alone knows.
+    if (const auto ended = early_buckets_.extract(bucket.cookie)) {
+      row.connection = connection(row.connection.id, ended.mapped().tuple, ended.mapped().evidence.mptcp);
+      row.responsible = responsible(ended.mapped().attribution, ended.mapped().process, facts);
+    } else {
+      const Listener* listener = listeners_.by_local_end(bucket.tuple);
+      if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
+      row.responsible = by_listener(listener, facts);
+    }
+    tell(std::move(row), facts);
+  }
+  for (const auto& [cookie, seen] : early_buckets_)
+    tell(Snapshot{.time_ns = time_ns,
+                  .connection = connection({seen.tuple.netns, cookie}, seen.tuple, seen.evidence.mptcp),
+                  .state = bucket_of(seen, ending_of(seen, false)) == Bucket::time_wait ? State::time_wait
+                                                                                        : State::fin_wait2,
+                  .age_ns = since(now_ns_, seen.time_ns),
+                  .responsible = responsible(seen.attribution, seen.process, facts)},
+         facts);
+}
+
+void Engine::want_snapshot(std::vector<Fact>& facts) {
+  if (snapshot_wanted_) return;
+  snapshot_due_ = now_ns_ < walk_pause_until_ns_;
+  if (snapshot_due_) return;
+  snapshot_wanted_ = true;
+  facts.emplace_back(WalkWanted{true});
+}
+
+bool Engine::want_owner_walk(std::vector<Fact>& facts) {
+  if (now_ns_ < walk_pause_until_ns_) return false;
+  facts.emplace_back(WalkWanted{false});
+  return true;
+}
+
+Finding Engine::finding_of(const Judgement& judgement, std::vector<Fact>& facts) {
+  const Judged& socket = judgement.socket;
+  Finding finding{
+      .time_ns = realtime(judgement.time_ns),
+      .connection = connection({socket.tuple.netns, socket.cookie}, socket.tuple, socket.mptcp),
+      .responsible = responsible(socket.attribution, socket.process, facts),
+      .status = judgement.status,
+      .kind = socket.kind,
+      .verdict = socket.verdict,
+      .resolution = socket.resolution,
+      .age_ns = judgement.time_ns > socket.since_ns ? judgement.time_ns - socket.since_ns : 0,
+      .age_is_lower_bound = socket.since_is_lower_bound,
+      .condition = socket.condition,
+      .holders = socket.holders,
+      .stacks = std::nullopt,
+  };
+  if (const auto found = stacks_.find(socket.cookie); found != stacks_.end()) finding.stacks = found->second.resolved;
+  return finding;
+}
+
+std::vector<Identity> Engine::owners() const {
+  std::vector<Identity> all;
+  std::unordered_map<ProcessKey, bool, ProcessKeyHash> met;
+  for (const SocketRow& row : census_)
+    if (row.process.key.pid != 0 && !processes_.has_exited(row.process.key) && met.emplace(row.process.key, true).second)
+      all.push_back(row.process);
+  for (const Judged& socket : detector_.sockets())
+    for (const Holder& holder : socket.holders)
+      if (met.emplace(holder.process.key, true).second) all.push_back(holder.process);
+  return all;
+}
+
+Report Engine::report(ReportHead head) {
+  ReportInput input{
+      .host = std::move(head.host),
+      .kernel = std::move(head.kernel),
+      .from_ns = realtime(head.from_ns),
+      .to_ns = realtime(now_ns_),
+      .realtime_offset_ns = realtime_offset_ns_,
+      .incomplete_reasons = std::move(head.incomplete_reasons),
+      .lost = totals(0, 0).lost,
+      .rows = census_,
+      .buckets = {},
+      .judged = detector_.sockets(),
+      .ended = detector_.ended(),
+      .trend = [this](WorkloadId workload, Kind kind) { return detector_.trend(workload, kind); },
+      .mended = {detector_.cleared(), std::nullopt},
+      .descriptors = {},
+      .with_stacks = head.with_stacks,
+      .stacks = {},
+      .verbose = head.verbose,
+      .accounts = accounts_,
+      .workloads = workloads_,
+      .processes = processes_,
+      .listeners = listeners_,
+  };
+  for (const BucketRow& bucket : census_buckets_) {
+    const Listener* listener = listeners_.by_local_end(bucket.tuple);
+    if (!settings_.filters_processes || accounts_.owner_of_bucket(bucket.cookie) != nullptr ||
+        (listener != nullptr && listener->matched))
+      input.buckets.push_back(bucket);
+  }
+  for (const auto& [key, seen] : descriptors_) input.descriptors.emplace(key, seen.use());
+  for (const auto& [cookie, known] : stacks_) input.stacks.emplace(cookie, known.resolved);
+  return build(input);
+}
+
+DescriptorUse Engine::Descriptors::use() const {
+  DescriptorUse use{last.open, last.soft_limit, last.sockets, std::nullopt};
+  if (last.time_ns <= first.time_ns || last.open <= first.open || last.open >= last.soft_limit) return use;
+  const double seconds = static_cast<double>(last.time_ns - first.time_ns) / 1e9;
+  const double per_second = static_cast<double>(last.open - first.open) / seconds;
+  use.seconds_left = static_cast<double>(last.soft_limit - last.open) / per_second;
+  return use;
+}
+
+}  // namespace closewatch

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/report.hpp>
+
+#include "report_draft.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+#include <unordered_set>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+constexpr std::int64_t second_ns = 1'000'000'000;
+
+std::size_t slot(State state) { return std::to_underlying(state); }
+
+/// From the last walks and the accounts to drafts, one a process and one a workload.
+class Builder {
+ public:
+  explicit Builder(const ReportInput& input) : input_(input) {}
+  Report build();
+
+ private:
+  struct Drafts {
+    Draft& process;
+    Draft& workload;
+  };
+  Drafts drafts_of(const Identity& process, WorkloadId workload);
+  void add_state(const Drafts& drafts, State state);
+  void add_judged(const Judged& socket, bool ended);
+  void add_row(const SocketRow& row);
+  void add_bucket(const BucketRow& row);
+  void add_accounts();
+  [[nodiscard]] Findings findings_of(const Draft& draft) const;
+  [[nodiscard]] std::vector<ProcessReport> processes() const;
+  [[nodiscard]] std::vector<WorkloadReport> workloads() const;
+
+  const ReportInput& input_;
+  std::map<ProcessOrder, Draft> processes_;
+  std::map<WorkloadId, Draft> workloads_;
+  std::unordered_set<std::uint64_t> judged_;  ///< cookies
+  StateCounts states_{};
+};
+
+Builder::Drafts Builder::drafts_of(const Identity& process, WorkloadId workload) {
+  Draft& of_process = processes_[{process.key.start_ns, process.key.pid}];
+  Draft& of_workload = workloads_[workload];
+  of_process.meet(process);
+  of_workload.meet(process);
+  of_workload.members.insert({process.key.start_ns, process.key.pid});
+  return {of_process, of_workload};
+}
+
+void Builder::add_state(const Drafts& drafts, State state) {
+  ++states_[slot(state)];
+  for (Draft* draft : {&drafts.process, &drafts.workload}) ++draft->states[slot(state)];
+}
+
+void Builder::add_judged(const Judged& socket, bool ended) {
+  const Drafts drafts = drafts_of(socket.process, socket.workload);
+  const std::uint64_t now_ns = static_cast<std::uint64_t>(input_.to_ns - input_.realtime_offset_ns);
+  const std::uint64_t until_ns = ended ? socket.resolved_ns : now_ns;
+  const Member member{&socket, ended, until_ns > socket.since_ns ? until_ns - socket.since_ns : 0};
+  for (Draft* draft : {&drafts.process, &drafts.workload}) {
+    draft->sockets.push_back(member);
+    if (!ended && socket.state == State::close_wait) ++draft->close_waits;
+  }
+  if (ended) return;
+  add_state(drafts, socket.state);
+  judged_.insert(socket.cookie);
+}
+
+void Builder::add_row(const SocketRow& row) {
+  if (judged_.contains(row.cookie)) return;
+  Tuple tuple = row.tuple;
+  // A listener belongs to the workload of what comes in on it.
+  if (row.state == State::listen) tuple.role = Role::accept;
+  const Drafts drafts = drafts_of(row.process, input_.workloads.of(row.process, tuple));
+  add_state(drafts, row.state);
+  for (Draft* draft : {&drafts.process, &drafts.workload}) {
+    if (row.state == State::close_wait) ++draft->close_waits;
+    if (row.state == State::fin_wait2) ++(row.evidence.dead ? draft->fin_wait2.orphaned : draft->fin_wait2.living);
+  }
+}
+
+// Where its connection's end was seen, its owner is known; from before the start its port's listener tells.
+void Builder::add_bucket(const BucketRow& row) {
+  BucketOwner owner;
+  if (const BucketOwner* known = input_.accounts.owner_of_bucket(row.cookie)) {
+    owner = *known;
+  } else {
+    const Listener* listener = input_.listeners.by_local_end(row.tuple);
+    if (listener != nullptr) owner.process = listener->process;
+    owner.role = listener != nullptr ? Role::accept : row.tuple.role;
+    Tuple tuple = row.tuple;
+    tuple.role = owner.role;
+    owner.workload = input_.workloads.of(owner.process, tuple);
+  }
+  const Drafts drafts = drafts_of(owner.process, owner.workload);
+  add_state(drafts, row.substate);
+  Tuple tuple = row.tuple;
+  tuple.role = owner.role != Role::unknown ? owner.role : input_.workloads[owner.workload].service.side;
+  for (Draft* draft : {&drafts.process, &drafts.workload}) {
+    if (row.substate == State::fin_wait2) {
+      ++draft->fin_wait2.orphaned;
+      continue;
+    }
+    draft->add_time_wait(tuple);
+    if (owner.entered_as == Bucket::fin_wait2) ++draft->promoted;
+  }
+}
+
+void Builder::add_accounts() {
+  for (const auto& [key, account] : input_.accounts.processes()) {
+    Draft& draft = processes_[{key.start_ns, key.pid}];
+    draft.meet(account.process);
+    draft.account = &account;
+  }
+  for (const auto& [id, account] : input_.accounts.by_workload()) {
+    Draft& draft = workloads_[id];
+    draft.meet(account.process);
+    draft.account = &account;
+  }
+  for (const auto& [workload, process] : input_.accounts.members())
+    workloads_[workload].members.insert({process.start_ns, process.pid});
+}
+
+Findings Builder::findings_of(const Draft& draft) const {
+  Findings out;
+  out.states = draft.states;
+  out.close_wait = close_wait_of(draft, input_);
+  out.time_wait = time_wait_of(draft, static_cast<double>(input_.to_ns - input_.from_ns) / second_ns);
+  out.fin_wait2 = draft.fin_wait2;
+  if (draft.account == nullptr) return out;
+  out.endings = draft.account->endings;
+  if (const Habit* latency = draft.account->latency.get())
+    out.close_latency_ns = {latency->quantile(0.5), latency->quantile(0.99), latency->most(), latency->count()};
+  return out;
+}
+
+/// Leaked, stuck, TIME_WAIT, then age: the order of the contract. What is unknown comes last.
+auto rank(bool unknown, const Findings& findings, const Identity& first) {
+  return std::tuple{unknown,
+                    ~findings.close_wait.leaked,
+                    ~findings.close_wait.stuck,
+                    ~findings.time_wait.now,
+                    first.key.start_ns,
+                    first.key.pid};
+}
+
+template <typename Item>
+std::vector<Item> sorted(std::vector<std::pair<decltype(rank(false, {}, {})), Item>> ranked) {
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const auto& left, const auto& right) { return left.first < right.first; });
+  std::vector<Item> out;
+  out.reserve(ranked.size());
+  for (auto& [rank, item] : ranked) out.push_back(std::move(item));
+  return out;
+}
+
+std::vector<ProcessReport> Builder::processes() const {
+  std::vector<std::pair<decltype(rank(false, {}, {})), ProcessReport>> ranked;
+  for (const auto& [key, draft] : processes_) {
+    ProcessReport report;
+    report.findings = findings_of(draft);
+    const bool unknown = draft.first.key.pid == 0;
+    if (!unknown) {
+      report.process = Process{draft.first, input_.processes.find(draft.first).entry};
+      const auto use = input_.descriptors.find(draft.first.key);
+      if (use != input_.descriptors.end()) report.findings.descriptors = use->second;
+    }
+    const auto place = rank(unknown, report.findings, draft.first);
+    ranked.emplace_back(place, std::move(report));
+  }
+  return sorted(std::move(ranked));
+}
+
+/// How near to its limit: first by time, then by what is in use.
+bool is_nearer(const DescriptorUse& left, const DescriptorUse& right) {
+  if (left.seconds_left.has_value() != right.seconds_left.has_value()) return left.seconds_left.has_value();
+  if (left.seconds_left && *left.seconds_left != *right.seconds_left) return *left.seconds_left < *right.seconds_left;
+  return static_cast<double>(left.open) * static_cast<double>(right.soft_limit) >
+         static_cast<double>(right.open) * static_cast<double>(left.soft_limit);
+}
+
+std::vector<WorkloadReport> Builder::workloads() const {
+  std::vector<std::pair<decltype(rank(false, {}, {})), WorkloadReport>> ranked;
+  for (const auto& [id, draft] : workloads_) {
+    WorkloadReport report;
+    report.workload = input_.workloads[id];
+    report.findings = findings_of(draft);
+    std::optional<DescriptorUse>& nearest = report.findings.descriptors;
+    for (const ProcessOrder& member : draft.members) {
+      if (member.pid == 0) continue;
+      ++report.processes;
+      const auto use = input_.descriptors.find({member.pid, member.start_ns});
+      if (use != input_.descriptors.end() && (!nearest || is_nearer(use->second, *nearest))) nearest = use->second;
+    }
+    const auto place = rank(draft.first.key.pid == 0, report.findings, draft.first);
+    ranked.emplace_back(place, std::move(report));
+  }
+  return sorted(std::move(ranked));
+}
+
+Report Builder::build() {
+  for (const Judged& socket : input_.judged) add_judged(socket, false);
+  for (const Judged& socket : input_.ended) add_judged(socket, true);
+  for (const SocketRow& row : input_.rows) add_row(row);
+  for (const BucketRow& row : input_.buckets) add_bucket(row);
+  add_accounts();
+  Report out;
+  out.host = input_.host;
+  out.kernel = input_.kernel;
+  out.from_ns = input_.from_ns;
+  out.to_ns = input_.to_ns;
+  out.incomplete_reasons = input_.incomplete_reasons;
+  out.lost = input_.lost;
+  out.states = states_;
+  out.workloads = workloads();
+  out.processes = processes();
+  out.mended = input_.mended;
+  return out;
+}
+
+}  // namespace
+
+Report build(const ReportInput& input) { return Builder{input}.build(); }
+
+std::uint64_t leaked(const Report& report) {
+  std::uint64_t sum = 0;
+  for (const WorkloadReport& workload : report.workloads) sum += workload.findings.close_wait.leaked;
+  return sum;
+}
+
+std::uint64_t stuck(const Report& report) {
+  std::uint64_t sum = 0;
+  for (const WorkloadReport& workload : report.workloads) sum += workload.findings.close_wait.stuck;
+  return sum;
+}
+
+std::string_view name(HostFinding::Severity severity) {
+  switch (severity) {
+    case HostFinding::Severity::info: return "info";
+    case HostFinding::Severity::warning: return "warning";
+    case HostFinding::Severity::critical: return "critical";
+  }
+  std::unreachable();
+}
+
+}  // namespace closewatch

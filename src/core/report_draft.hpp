@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_CORE_REPORT_DRAFT_HPP
+#define CLOSEWATCH_CORE_REPORT_DRAFT_HPP
+
+// What is collected of a process or a workload before it is put into words.
+
+#include <closewatch/core/report.hpp>
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <tuple>
+#include <vector>
+
+namespace closewatch {
+
+/// The contract's order of processes that have nothing else to tell them apart.
+struct ProcessOrder {
+  std::uint64_t start_ns = 0;
+  std::uint32_t pid = 0;
+  auto operator<=>(const ProcessOrder&) const = default;
+};
+
+/// A judged socket of a group.
+struct Member {
+  const Judged* socket = nullptr;
+  bool ended = false;
+  std::uint64_t age_ns = 0;  ///< at its end, where it has ended
+};
+
+/// Where connections in TIME_WAIT ran: the accepting side by its port, the connecting side by source address and peer.
+struct Route {
+  bool accepted = false;
+  Family family = Family::ipv4;
+  Address local{};
+  Endpoint peer;
+  std::uint16_t local_port = 0;
+  bool operator<(const Route& other) const {
+    const auto order = [](const Route& route) {
+      return std::tie(route.accepted, route.family, route.local, route.peer.address, route.peer.port, route.local_port);
+    };
+    return order(*this) < order(other);
+  }
+};
+
+struct Draft {
+  Identity first;  ///< of its processes the one that started first; of a process, the program that it is now
+  std::set<ProcessOrder> members;
+  StateCounts states{};
+  std::vector<Member> sockets;
+  std::uint64_t close_waits = 0;
+  std::map<Route, std::uint64_t> time_wait;
+  std::uint64_t promoted = 0;  ///< buckets that were an orphan's FIN_WAIT2 before
+  FinWait2Report fin_wait2;
+  const Account* account = nullptr;
+
+  void meet(const Identity& process);
+  void add_time_wait(const Tuple& tuple);
+};
+
+[[nodiscard]] CloseWaitReport close_wait_of(const Draft& draft, const ReportInput& input);
+[[nodiscard]] TimeWaitReport time_wait_of(const Draft& draft, double seconds);
+
+}  // namespace closewatch
+
+#endif

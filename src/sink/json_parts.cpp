@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sink/json_parts.hpp"
+
+#include <fmt/chrono.h>
+
+#include <ctime>
+
+namespace closewatch::json {
+namespace {
+
+void append_end(Buffer& out, std::string_view name, const Endpoint& endpoint, Family family) {
+  format(out, FMT_COMPILE("\"{}\":{{\"address\":\"{}\",\"port\":{}}}"), name, address_text(endpoint.address, family),
+         endpoint.port);
+}
+
+void append_frame(Buffer& out, const Frame& frame) {
+  append(out, "{\"function\":");
+  append_unless_empty(out, frame.function);
+  append(out, ",\"file\":");
+  append_unless_empty(out, frame.file);
+  append(out, ",\"line\":");
+  append_or_null(out, frame.line == 0 ? std::nullopt : std::optional<std::uint64_t>{frame.line});
+  append(out, ",\"module\":");
+  append_unless_empty(out, frame.module);
+  append(out, ",\"build_id\":");
+  append_unless_empty(out, frame.build_id);
+  format(out, FMT_COMPILE(",\"offset\":{}}}"), frame.offset);
+}
+
+void append_stack(Buffer& out, const std::optional<Stack>& stack) {
+  if (!stack) return append(out, "null");
+  std::string_view comma = "";
+  append(out, "[");
+  for (const Frame& frame : stack->frames) {
+    append(out, comma);
+    append_frame(out, frame);
+    comma = ",";
+  }
+  append(out, "]");
+}
+
+}  // namespace
+
+void append_or_null(Buffer& out, const std::optional<std::string>& text) {
+  if (text)
+    append_json(out, *text);
+  else
+    append(out, "null");
+}
+
+void append_or_null(Buffer& out, const std::optional<std::uint64_t>& value) {
+  if (value)
+    format(out, FMT_COMPILE("{}"), *value);
+  else
+    append(out, "null");
+}
+
+void append_unless_empty(Buffer& out, const std::string& text) {
+  if (text.empty())
+    append(out, "null");
+  else
+    append_json(out, text);
+}
+
+void append_time(Buffer& out, std::int64_t time_ns) {
+  constexpr std::int64_t second_ns = 1'000'000'000;
+  format(out, FMT_COMPILE("\"{:%Y-%m-%dT%H:%M:%S}.{:09}Z\""),
+         fmt::gmtime(static_cast<std::time_t>(time_ns / second_ns)), time_ns % second_ns);
+}
+
+void append_connection(Buffer& out, const Connection& connection) {
+  const Tuple& tuple = connection.tuple;
+  format(out, FMT_COMPILE("{{\"id\":\"{}:{}\",\"netns\":{},\"family\":\"{}\",\"role\":"), connection.id.netns,
+         connection.id.cookie, connection.id.netns, tuple.family == Family::ipv4 ? "ipv4" : "ipv6");
+  if (tuple.role == Role::unknown)
+    append(out, "null");
+  else
+    format(out, FMT_COMPILE("\"{}\""), name(tuple.role));
+  append(out, ",");
+  append_end(out, "local", tuple.local, tuple.family);
+  append(out, ",");
+  append_end(out, "peer", tuple.peer, tuple.family);
+  append(out, "}");
+}
+
+void append_mention(Buffer& out, const Identity& identity) {
+  format(out, FMT_COMPILE("{{\"pid\":{},\"start_ns\":{},\"comm\":"), identity.key.pid, identity.key.start_ns);
+  append_json(out, text(identity.comm));
+}
+
+void append_before_uid(Buffer& out, const ProcessDetails& details) {
+  append(out, ",\"exe\":");
+  append_or_null(out, details.exe);
+  append(out, ",\"cmdline\":");
+  append_or_null(out, details.cmdline);
+  append(out, ",\"uid\":");
+}
+
+void append_after_uid(Buffer& out, const ProcessDetails& details) {
+  append(out, ",\"cgroup\":");
+  append_or_null(out, details.cgroup);
+  append(out, ",\"container\":");
+  append_or_null(out, details.container);
+}
+
+void append_process(Buffer& out, const Process& process) {
+  append_mention(out, process.identity);
+  append_before_uid(out, process.entry->details);
+  format(out, FMT_COMPILE("{}"), process.identity.uid);
+  append_after_uid(out, process.entry->details);
+  append(out, process.entry->exited ? ",\"exited\":true}" : ",\"exited\":false}");
+}
+
+void append_holders(Buffer& out, const std::vector<Holder>& holders) {
+  std::string_view comma = "";
+  append(out, "[");
+  for (const Holder& holder : holders) {
+    append(out, comma);
+    append_mention(out, holder.process);
+    format(out, FMT_COMPILE(",\"fd\":{}}}"), holder.fd);
+    comma = ",";
+  }
+  append(out, "]");
+}
+
+void append_stacks(Buffer& out, const std::optional<Stacks>& stacks) {
+  if (!stacks) return append(out, "null");
+  append(out, "{\"opened\":");
+  append_stack(out, stacks->opened);
+  append(out, ",\"end_read\":");
+  append_stack(out, stacks->end_read);
+  append(out, "}");
+}
+
+void append_advice(Buffer& out, Kind kind) {
+  const auto [meaning, remedy] = advice(kind);
+  append_json(out, fmt::format(FMT_COMPILE("{} {}"), meaning, remedy));
+}
+
+void append_states(Buffer& out, const std::array<std::uint64_t, state_slots>& values) {
+  std::string_view comma = "";
+  append(out, "{");
+  for (const State state : listed_states) {
+    const std::uint64_t value = values[std::to_underlying(state)];
+    if (value == 0) continue;
+    format(out, FMT_COMPILE("{}\"{}\":{}"), comma, name(state), value);
+    comma = ",";
+  }
+  append(out, "}");
+}
+
+}  // namespace closewatch::json

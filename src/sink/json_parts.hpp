@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_SINK_JSON_PARTS_HPP
+#define CLOSEWATCH_SINK_JSON_PARTS_HPP
+
+// The objects of the contract that the event stream and the report have in common. Each appends a value, without the
+// key that it stands under.
+
+#include "sink/escape.hpp"
+
+#include <closewatch/core/fact.hpp>
+
+#include <fmt/compile.h>
+
+#include <array>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace closewatch::json {
+
+inline void append(Buffer& out, std::string_view text) { out.append(text.data(), text.data() + text.size()); }
+
+template <typename... Values>
+void format(Buffer& out, auto compiled, Values&&... values) {
+  fmt::format_to(std::back_inserter(out), compiled, std::forward<Values>(values)...);
+}
+
+void append_or_null(Buffer& out, const std::optional<std::string>& text);
+void append_or_null(Buffer& out, const std::optional<std::uint64_t>& value);
+/// null where it is empty.
+void append_unless_empty(Buffer& out, const std::string& text);
+
+/// RFC 3339, UTC, nanoseconds.
+void append_time(Buffer& out, std::int64_t time_ns);
+
+void append_connection(Buffer& out, const Connection& connection);
+/// The three keys by which a process is mentioned; the caller closes the object.
+void append_mention(Buffer& out, const Identity& identity);
+/// What does not change about a process: the keys on either side of its uid.
+void append_before_uid(Buffer& out, const ProcessDetails& details);
+void append_after_uid(Buffer& out, const ProcessDetails& details);
+void append_process(Buffer& out, const Process& process);
+
+void append_holders(Buffer& out, const std::vector<Holder>& holders);
+void append_stacks(Buffer& out, const std::optional<Stacks>& stacks);
+/// A string: what it means, then what to do.
+void append_advice(Buffer& out, Kind kind);
+
+/// In the order in which the contract lists the states.
+inline constexpr std::array listed_states{State::close,       State::listen,     State::syn_sent,  State::syn_recv,
+                                          State::established, State::fin_wait1,  State::fin_wait2, State::closing,
+                                          State::time_wait,   State::close_wait, State::last_ack};
+/// {STATE: n}, of those that are not 0.
+void append_states(Buffer& out, const std::array<std::uint64_t, state_slots>& values);
+
+}  // namespace closewatch::json
+
+#endif

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_SINK_PAGE_HPP
+#define CLOSEWATCH_SINK_PAGE_HPP
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace closewatch {
+
+enum class Colour { none, red, yellow, green };
+
+/// Lines of a bounded width. Takes text that has been made printable.
+class Page {
+ public:
+  Page(std::size_t width, bool coloured) : width_(width), coloured_(coloured) {}
+
+  /// Broken between words, where it is too long; what follows a break is indented by two more.
+  void paragraph(std::size_t indent, std::string_view text, Colour colour = Colour::none);
+  /// As it is: a row of a table.
+  void row(std::string_view text, Colour colour = Colour::none);
+  void blank() { text_.push_back('\n'); }
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  void put(std::string_view line, Colour colour);
+
+  std::size_t width_;
+  bool coloured_;
+  std::string text_;
+};
+
+}  // namespace closewatch
+
+#endif

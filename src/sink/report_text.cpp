@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sink/report_text.hpp"
+
+#include "sink/page.hpp"
+#include "sink/pattern.hpp"
+#include "sink/report_words.hpp"
+
+#include <fmt/compile.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+constexpr std::uint64_t second_ns = 1'000'000'000;
+constexpr std::size_t narrow = 80;
+constexpr std::size_t wide = 120;
+constexpr std::size_t troubled_shown = 10;
+constexpr std::size_t groups_shown = 5;
+constexpr std::size_t examples_shown = 2;
+constexpr std::size_t healthy_shown = 8;
+constexpr std::size_t healthy_shown_below_trouble = 4;
+
+/// What the table has of a workload or of a process.
+struct Row {
+  std::string name;
+  std::string end;    ///< of a workload: its port, or whom it connects to
+  std::string where;  ///< container and cgroup; what is run, for a process
+  std::string count;  ///< of processes, or the pid
+  const Findings* findings = nullptr;
+};
+
+bool is_troubled(const Row& row) { return row.findings->close_wait.leaked + row.findings->close_wait.stuck != 0; }
+
+Colour colour_of(const Row& row) {
+  const CloseWaitReport& close_wait = row.findings->close_wait;
+  return close_wait.leaked != 0 ? Colour::red : close_wait.stuck != 0 ? Colour::yellow : Colour::none;
+}
+
+/// "65535/1M": limits are round numbers.
+std::string limit_text(std::uint64_t limit) {
+  if (limit >= 1'048'576) return fmt::format(FMT_COMPILE("{}M"), limit / 1'048'576);
+  return limit >= 100'000 ? fmt::format(FMT_COMPILE("{}k"), limit / 1000) : fmt::format(FMT_COMPILE("{}"), limit);
+}
+
+std::string descriptors_text(const std::optional<DescriptorUse>& use) {
+  return use ? fmt::format(FMT_COMPILE("{}/{}"), use->open, limit_text(use->soft_limit)) : "-";
+}
+
+std::string_view trend_of(const CloseWaitReport& close_wait) {
+  for (const GroupReport& group : close_wait.groups)
+    if (group.verdict != Verdict::ok && group.trend) return closewatch::name(*group.trend);
+  return "-";
+}
+
+class Text {
+ public:
+  Text(const Report& report, const TextSink::Style& style, ReportRows rows)
+      : report_(report), style_(style), by_(rows), page_(style.wide ? wide : narrow, style.colour) {}
+
+  std::string write() {
+    head();
+    verdict();
+    table();
+    return page_.text();
+  }
+
+ private:
+  void head();
+  void verdict();
+  void table();
+  void titles();
+  void row(const Row& row);
+  void details(const Row& row);
+  void group(const GroupReport& group);
+  void example(const SocketReport& socket, Role side);
+  void within_limit(const CloseWaitReport& close_wait);
+  [[nodiscard]] std::vector<Row> rows() const;
+  [[nodiscard]] Row row_of(const WorkloadReport& report) const;
+  [[nodiscard]] Row row_of(const ProcessReport& report) const;
+  [[nodiscard]] std::string name_of(const Row& row, std::size_t width) const;
+  [[nodiscard]] std::string headline(const GroupReport& group) const;
+  [[nodiscard]] std::string show(std::string_view text) const { return printable(text, style_.utf8, 0); }
+
+  const Report& report_;
+  TextSink::Style style_;
+  ReportRows by_;
+  Page page_;
+  std::set<Kind> advised_;
+};
+
+void Text::head() {
+  const auto watched = static_cast<std::uint64_t>(std::max(std::int64_t{0}, report_.to_ns - report_.from_ns));
+  const std::int64_t clock = (report_.to_ns + style_.utc_offset_ns) / static_cast<std::int64_t>(second_ns) % 86'400;
+  const std::string time = fmt::format(FMT_COMPILE("{:02}:{:02}:{:02}"), clock / 3600, clock / 60 % 60, clock % 60);
+  const std::string span = watched >= 10 * second_ns && watched < 600 * second_ns
+                               ? fmt::format(FMT_COMPILE("{}s"), (watched + second_ns / 2) / second_ns)
+                               : duration_text(watched);
+  const std::string how = watched < second_ns / 4 ? "one look at " + time : "watched for " + span + " until " + time;
+  page_.paragraph(0, fmt::format(FMT_COMPILE("{}, Linux {}: {}"), show(report_.host), show(report_.kernel), how));
+  std::string states = words::states(report_.states);
+  if (const auto dead = report_.states[std::to_underlying(State::close)]; dead != 0)
+    states += fmt::format(FMT_COMPILE("{}{} ended by TCP, still open"), states.empty() ? "" : "; ", dead);
+  page_.paragraph(0, states.empty() ? "no TCP sockets" : states);
+  for (const std::string& reason : report_.incomplete_reasons)
+    page_.paragraph(0, "Incomplete: " + show(reason), Colour::yellow);
+  if (report_.lost != 0)
+    page_.paragraph(0, "Lost: " + words::count(report_.lost, "event") + ", so that counts are lower bounds",
+                    Colour::yellow);
+}
+
+void Text::verdict() {
+  const std::uint64_t leaks = leaked(report_);
+  const std::uint64_t stucks = stuck(report_);
+  const std::uint64_t sockets = std::accumulate(report_.states.begin(), report_.states.end(), std::uint64_t{0});
+  const auto processes = static_cast<std::uint64_t>(
+      std::count_if(report_.processes.begin(), report_.processes.end(), [](const auto& one) { return one.process; }));
+  const std::string looked = fmt::format(FMT_COMPILE("{} of {} looked at"), words::count(sockets, "socket"),
+                                         words::count(processes, "process"));
+  page_.blank();
+  if (leaks != 0)
+    page_.paragraph(0,
+                    fmt::format(FMT_COMPILE("{} leaked, {} stuck; {}."), words::count(leaks, "socket"), stucks, looked),
+                    Colour::red);
+  else if (stucks != 0)
+    page_.paragraph(
+        0, fmt::format(FMT_COMPILE("No leak was seen, but {} stuck; {}."), words::count(stucks, "socket"), looked),
+        Colour::yellow);
+  else if (report_.incomplete_reasons.empty() && report_.lost == 0)
+    page_.paragraph(0, fmt::format(FMT_COMPILE("Nothing leaks: {}."), looked), Colour::green);
+  else
+    page_.paragraph(0, fmt::format(FMT_COMPILE("No leak was seen, though not all could be seen: {}."), looked),
+                    Colour::yellow);
+  if (report_.mended.count == 0) return;
+  std::string mended = words::count(report_.mended.count, "finding") + " mended by the program while it was watched";
+  if (report_.mended.longest_ns) mended += ", the longest after " + duration_text(*report_.mended.longest_ns);
+  page_.paragraph(0, mended + ".");
+}
+
+std::vector<Row> Text::rows() const {
+  std::vector<Row> out;
+  if (by_ == ReportRows::workload)
+    for (const WorkloadReport& workload : report_.workloads) out.push_back(row_of(workload));
+  else
+    for (const ProcessReport& process : report_.processes) out.push_back(row_of(process));
+  return out;
+}
+
+Row Text::row_of(const WorkloadReport& report) const {
+  const Workload& workload = report.workload;
+  Row row;
+  row.name = workload.executable.empty() ? (report.processes == 0 ? "unknown" : "others")
+                                         : show(words::base_name(workload.executable));
+  if (workload.service.side != Role::unknown) row.end = service_text(workload.service);
+  if (workload.container) row.where = "container " + show(*workload.container);
+  if (!workload.cgroup.empty() && workload.cgroup != "/")
+    row.where += (row.where.empty() ? "" : ", ") + show(workload.cgroup);
+  row.count = fmt::format(FMT_COMPILE("{}"), report.processes);
+  row.findings = &report.findings;
+  return row;
+}
+
+Row Text::row_of(const ProcessReport& report) const {
+  Row row;
+  row.findings = &report.findings;
+  row.name = "unknown";
+  row.count = "-";
+  if (!report.process) return row;
+  const ProcessDetails& details = report.process->entry->details;
+  row.name = show(text(report.process->identity.comm));
+  row.where = show(details.cmdline.value_or(details.exe.value_or("")));
+  if (details.container) row.where += (row.where.empty() ? "container " : ", container ") + show(*details.container);
+  row.count = fmt::format(FMT_COMPILE("{}"), report.process->identity.key.pid);
+  return row;
+}
+
+/// Both parts in one column: the name gives way first, then the beginning of the address.
+std::string Text::name_of(const Row& row, std::size_t width) const {
+  if (row.end.empty()) return printable(row.name, style_.utf8, width);
+  constexpr std::size_t name_at_least = 8;
+  const std::size_t free = width > row.end.size() + 1 ? width - row.end.size() - 1 : 0;
+  const std::size_t for_name = std::min(columns_of(row.name), std::max(name_at_least, free));
+  std::string end = row.end;
+  const std::size_t for_end = width - for_name - 1;
+  if (end.size() > for_end) end = (style_.utf8 ? "…" : "~") + end.substr(end.size() - for_end + 1);
+  return printable(printable(row.name, style_.utf8, for_name) + " " + end, style_.utf8, width);
+}
+
+void Text::table() {
+  std::vector<Row> all = rows();
+  if (all.empty()) return;
+  const auto healthy = std::stable_partition(all.begin(), all.end(), is_troubled);
+  page_.blank();
+  titles();
+  const auto troubled = static_cast<std::size_t>(healthy - all.begin());
+  for (std::size_t at = 0; at < std::min(troubled, troubled_shown); ++at) {
+    row(all[at]);
+    details(all[at]);
+  }
+  const std::string_view what = by_ == ReportRows::workload ? "workload" : "process";
+  if (troubled > troubled_shown)
+    page_.paragraph(0, fmt::format(FMT_COMPILE("and {} that leak or are stuck (--json has all)"),
+                                   words::count(troubled - troubled_shown, "more " + std::string{what})));
+  const std::size_t without = all.size() - troubled;
+  const std::size_t shown = std::min(without, troubled == 0 ? healthy_shown : healthy_shown_below_trouble);
+  for (std::size_t at = 0; at < shown; ++at) row(all[troubled + at]);
+  if (without > shown)
+    page_.paragraph(0, fmt::format(FMT_COMPILE("and {}, nothing wrong with {}"),
+                                   words::count(without - shown, "more " + std::string{what}),
+                                   without - shown == 1 ? "it" : "them"));
+}
+
+void Text::titles() {
+  const bool by_workload = by_ == ReportRows::workload;
+  const std::string_view name = by_workload ? "WORKLOAD" : "PROCESS";
+  const std::string_view count = by_workload ? "PROCS" : "PID";
+  if (style_.wide)
+    page_.row(fmt::format(FMT_COMPILE("{:<51} {:>7} {:>10} {:>6} {:>5} {:>7} {:<8} {:>9} {:>9}"), name, count,
+                          "CLOSE_WAIT", "LEAKED", "STUCK", "OLDEST", "TREND", "TIME_WAIT", "FDS"));
+  else
+    page_.row(fmt::format(FMT_COMPILE("{:<20} {:>7} {:>10} {:>6} {:>5} {:>7} {:>9} {:>9}"), name, count, "CLOSE_WAIT",
+                          "LEAKED", "STUCK", "OLDEST", "TIME_WAIT", "FDS"));
+}
+
+void Text::row(const Row& row) {
+  const CloseWaitReport& close_wait = row.findings->close_wait;
+  const std::string oldest =
+      close_wait.groups.empty() ? "-" : words::age(close_wait.oldest_ns, close_wait.oldest_is_lower_bound, style_.utf8);
+  const std::string fds = descriptors_text(row.findings->descriptors);
+  const std::uint64_t time_wait = row.findings->time_wait.now;
+  if (style_.wide)
+    page_.row(
+        fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:<8} {:>9} {:>9}"), name_of(row, 51), row.count,
+                    close_wait.now, close_wait.leaked, close_wait.stuck, oldest, trend_of(close_wait), time_wait, fds),
+        colour_of(row));
+  else
+    page_.row(fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:>9} {:>9}"), name_of(row, 20), row.count,
+                          close_wait.now, close_wait.leaked, close_wait.stuck, oldest, time_wait, fds),
+              colour_of(row));
+}
+
+void Text::details(const Row& row) {
+  const CloseWaitReport& close_wait = row.findings->close_wait;
+  if (!row.where.empty()) page_.paragraph(2, row.where);
+  std::size_t groups = 0;
+  for (const GroupReport& one : close_wait.groups)
+    if (one.verdict != Verdict::ok && ++groups <= groups_shown) group(one);
+  if (groups > groups_shown)
+    page_.paragraph(
+        2, fmt::format(FMT_COMPILE("and {} (--json has all)"), words::count(groups - groups_shown, "more group")));
+  within_limit(close_wait);
+  const auto& use = row.findings->descriptors;
+  if (use && use->seconds_left && *use->seconds_left < 100 * 86'400.0)
+    page_.paragraph(
+        2,
+        fmt::format(FMT_COMPILE("descriptors: {} of {} in use, none left in {} at this rate"), use->open,
+                    use->soft_limit, duration_text(static_cast<std::uint64_t>(*use->seconds_left * second_ns))),
+        Colour::red);
+}
+
+std::string Text::headline(const GroupReport& group) const {
+  const std::string_view one = group.verdict == Verdict::leak ? "leaked socket" : "stuck socket";
+  const std::string_view all = group.count == 1 ? "" : "all ";
+  std::string text = words::count(group.count, one);
+  const bool end_read = group.stacks && group.stacks->end_read && !group.stacks->end_read->frames.empty();
+  if (group.kind == Kind::eof_ignored && end_read)
+    text += fmt::format(FMT_COMPILE(", {}read to the end at {} and not closed"), all,
+                        words::place(*group.stacks->end_read, style_.utf8));
+  else
+    text += fmt::format(FMT_COMPILE(", {}"), words::of(group.kind));
+  if (group.trend && *group.trend != Trend::steady) text += fmt::format(FMT_COMPILE("; {}"), name(*group.trend));
+  if (group.ended != 0)
+    text += fmt::format(FMT_COMPILE("; {} over by now, and not by a close()"),
+                        group.ended == group.count ? std::string{all.empty() ? "it is" : "all are"}
+                                                   : fmt::format(FMT_COMPILE("{} of them"), group.ended));
+  return text;
+}
+
+void Text::group(const GroupReport& group) {
+  page_.paragraph(2, headline(group), group.verdict == Verdict::leak ? Colour::red : Colour::yellow);
+  if (advised_.insert(group.kind).second) {
+    const auto [meaning, remedy] = advice(group.kind);
+    page_.paragraph(4, fmt::format(FMT_COMPILE("{} {}"), meaning, remedy));
+  }
+  if (group.count > 1) {
+    const std::string held = words::holders(group.holders, group.holders_in_all, style_.utf8);
+    page_.paragraph(4, words::ends(pattern_text(group.local), pattern_text(group.peer), group.side, style_.utf8) +
+                           (held.empty() ? "" : ", held by " + held));
+  }
+  if (group.accept_queue)
+    page_.paragraph(
+        4, fmt::format(FMT_COMPILE("accept queue: {} of {}"), group.accept_queue->length, group.accept_queue->most));
+  if (group.stacks && group.stacks->end_read)
+    page_.paragraph(4, "end read: " + words::frames(*group.stacks->end_read, style_.utf8));
+  if (group.stacks && group.stacks->opened)
+    page_.paragraph(4, "opened: " + words::frames(*group.stacks->opened, style_.utf8));
+  for (std::size_t at = 0; at < std::min(group.sockets.size(), examples_shown); ++at)
+    example(group.sockets[at], group.side);
+}
+
+void Text::example(const SocketReport& socket, Role side) {
+  const Tuple& tuple = socket.connection.tuple;
+  const Condition& condition = socket.condition;
+  std::string text =
+      fmt::format(FMT_COMPILE("{} {}"), words::age(socket.age_ns, socket.age_is_lower_bound, style_.utf8),
+                  words::ends(endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), side,
+                              style_.utf8));
+  if (const std::string held = words::holders(socket.holders, socket.holders.size(), style_.utf8); !held.empty())
+    text += ", " + held;
+  if (condition.unread_bytes != 0) text += ", " + bytes_text(condition.unread_bytes) + " unread";
+  if (condition.unsent_bytes != 0) text += ", " + bytes_text(condition.unsent_bytes) + " unsent";
+  if (condition.probes != 0) text += ", " + words::count(condition.probes, "probe");
+  if (condition.retransmits != 0) text += ", " + words::count(condition.retransmits, "retransmission");
+  page_.paragraph(4, text);
+}
+
+void Text::within_limit(const CloseWaitReport& close_wait) {
+  std::uint64_t sum = 0;
+  std::string kinds;
+  for (const GroupReport& group : close_wait.groups) {
+    if (group.verdict != Verdict::ok) continue;
+    sum += group.count;
+    kinds += fmt::format(FMT_COMPILE("{}{} {}"), kinds.empty() ? "" : "; ", group.count, words::of(group.kind));
+  }
+  if (sum != 0) page_.paragraph(2, words::count(sum, "other") + " not at fault so far: " + kinds);
+}
+
+}  // namespace
+
+std::string report_text(const Report& report, const TextSink::Style& style, ReportRows rows) {
+  return Text{report, style, rows}.write();
+}
+
+}  // namespace closewatch
