@@ -140,9 +140,13 @@ Command::Command(Command&& other) noexcept
 
 Command::~Command() {
   if (pid_ < 0 || released_) return;
+  call_off();
+  if (!wait_for(pid_)) return;  // somebody else has waited for it
+}
+
+void Command::call_off() {
   gate_.close();
   send(SIGCONT);  // it may have been stopped while it waited
-  if (!wait_for(pid_)) return;  // somebody else has waited for it
 }
 
 void Command::release() {
@@ -154,13 +158,16 @@ void Command::release() {
 void Command::send(int signal) const { (void)syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0); }
 
 std::expected<CommandEnd, Error> Command::wait() {
+  if (!released_) call_off();  // or each would wait for the other
   const auto status = wait_for(pid_);
   if (!status) return std::unexpected(status.error());
   pid_ = -1;
   CommandEnd end{.signalled = WIFSIGNALED(*status),
                  .number = WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status),
                  .not_run = std::nullopt};
-  if (const auto word = hear(gate_.get(), MSG_DONTWAIT); word && word->step == Step::executed)
+  if (!released_)
+    end.not_run = Error{"run " + name_, ECANCELED, ""};
+  else if (const auto word = hear(gate_.get(), MSG_DONTWAIT); word && word->step == Step::executed)
     end.not_run = not_executed(name_, word->code);
   return end;
 }

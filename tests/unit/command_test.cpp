@@ -153,6 +153,17 @@ TEST_CASE("command: nothing of it runs before the release", "[host][command]") {
   CHECK(std::filesystem::exists(mark));
 }
 
+TEST_CASE("command: waited for without a release it ends, not run", "[host][command]") {
+  Command command = started({"true"});
+  CHECK_FALSE(command.released());
+  const auto end = command.wait();
+  REQUIRE(end);
+  CHECK(end->exit_status() == 126);
+  REQUIRE(end->not_run);
+  CHECK(end->not_run->code == ECANCELED);
+  CHECK(waitpid(-1, nullptr, WNOHANG) < 0);
+}
+
 TEST_CASE("command: one that was stopped while it waited still goes", "[host][command]") {
   {
     const Command command = started({"true"});
