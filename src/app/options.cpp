@@ -262,7 +262,7 @@ bool takes_value(const CLI::App& app, const std::string& name) {
 
 /// Is the next argument the value of this one? `-jo FILE` and `-oFILE` are understood as getopt(3) does.
 bool value_follows(const CLI::App& app, const std::string& argument) {
-  if (argument.starts_with("--")) return argument.find('=') == std::string::npos && takes_value(app, argument);
+  if (argument.starts_with("--")) return takes_value(app, argument);  // with =VALUE it is no option's name
   for (std::size_t at = 1; at < argument.size(); ++at)
     if (takes_value(app, std::string{'-', argument[at]})) return at + 1 == argument.size();
   return false;
