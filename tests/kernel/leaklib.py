@@ -44,6 +44,7 @@ class Workload:
     never: tuple = ("inherited",)                # kinds that no finding may ever have
     owner: str | None = "told"                   # comm of the responsible; "told": whoever said that it holds one
     holders: bool = True                         # exactly those that the program has told
+    silent: bool = False                         # no finding ever
     resolved: str = ""                           # how its findings have to have ended
     trend: str = ""                              # of what must be there
     port: int = 0
@@ -341,6 +342,8 @@ def check_findings(workload, found):
     story = [f"{e['status']} {e['kind']} {e['verdict']} {e['resolution'] or ''}".strip() for e in mine]
     if any(workload.is_other_end(event["conn"]) for event in found.findings):
         raise Failure("a finding about the other end")
+    if workload.silent and mine:
+        raise Failure(f"findings of what is none: {story}")
     leaks = [event for event in mine if event["verdict"] == "leak"]
     if leaks and not workload.leaks():
         raise Failure(f"called a leak on the way: {story}")

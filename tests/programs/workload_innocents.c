@@ -3,6 +3,9 @@
 #define _GNU_SOURCE
 #include "workload.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -227,6 +230,84 @@ static void passed(void) {
   stay();
 }
 
+// Passed on, and emptied there by splice(), which no read of a process is.
+static void spliced(void) {
+  int ends[2];
+  int through[2];
+  check(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 && pipe(through) == 0, "socketpair");
+  if (fork_as("splicer") == 0) {
+    (void)close(ends[0]);
+    const int fd = take(ends[1]);
+    peer(PEER_CLOSE, 0);
+    check(splice(fd, NULL, through[1], NULL, 4096, 0) == 0, "splice to the end");
+    holds(fd);
+    in_place();
+    stay();
+  }
+  (void)close(ends[1]);
+  const int fd = arrival(serve(64));
+  pass(ends[0], fd);
+  (void)close(fd);
+  stay();
+}
+
+// A child has a copy that it does not use, and the one who uses the connection has it still.
+static void copied(void) {
+  const int listener = serve(64);
+  const int fd = arrival(listener);
+  if (fork_as("copy") == 0) {
+    (void)close(listener);
+    holds(fd);
+    stay();
+  }
+  holds(fd);
+  peer(PEER_CLOSE, 0);
+  in_place();
+  stay();
+}
+
+// Accepts at last, and closes.
+static void late_accept(void) {
+  enum { LATE = 2 };
+  const int listener = serve(64);
+  peer(PEER_CONNECT, LATE);
+  peer(PEER_CLOSE, 0);
+  in_place();
+  nap(number(0, 5000));
+  for (int i = 0; i < LATE; i++) {
+    const int fd = accept(listener, NULL, NULL);
+    check(fd >= 0, "accept");
+    read_to_end(fd);
+    check(close(fd) == 0, "close");
+  }
+  say("accepted");
+  stay();
+}
+
+// Reset by the other end, and closed soon after.
+static void dead_closed(void) {
+  const int fd = arrival(serve(64));
+  peer(PEER_RESET, 0);
+  expect_dead(fd);
+  holds(fd);
+  in_place();
+  nap(500);
+  check(close(fd) == 0, "close");
+  say("closed");
+  stay();
+}
+
+// Refused: a descriptor of what was never a connection.
+static void refused(void) {
+  const struct sockaddr_in address = {
+      .sin_family = AF_INET, .sin_port = htons((uint16_t)workload_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  check(connect(fd, (const struct sockaddr *)&address, sizeof address) != 0, "connect to nobody");
+  holds(fd);
+  in_place();
+  stay();
+}
+
 // Passed on, and never received: no process has a descriptor of it.
 static void in_flight(void) {
   int ends[2];
@@ -308,6 +389,11 @@ const struct mode innocents[] = {{"pool", pool},
                                  {"service", service},
                                  {"privsep", privsep},
                                  {"passed", passed},
+                                 {"spliced", spliced},
+                                 {"copied", copied},
+                                 {"late-accept", late_accept},
+                                 {"dead-closed", dead_closed},
+                                 {"refused", refused},
                                  {"in-flight", in_flight},
                                  {"peeking", peeking},
                                  {"write-blocked", write_blocked},

@@ -93,6 +93,7 @@ static void mixed(void) {
   peer(PEER_SHUT, 0);
   peer(PEER_DRAIN, 0);
   read_to_end(replying);
+  holds(replying);
   in_place();
   for (;;) {
     check(send(replying, text, sizeof text, MSG_NOSIGNAL) > 0, "send");
@@ -194,6 +195,16 @@ static void inherited_exec(void) {
   peer(PEER_CLOSE, 0);
   in_place();
   stay();
+}
+
+// The same process as before, and another program, which does not know of it.
+static void inherited_own_exec(void) {
+  const int fd = arrival(serve(64));
+  peer(PEER_CLOSE, 0);
+  holds_for(getpid(), "sleep", fd);
+  in_place();
+  (void)execl("/bin/sleep", "sleep", "1000", (char *)NULL);
+  check(false, "exec");
 }
 
 static pid_t fork_with_pid(pid_t wanted) {
@@ -351,6 +362,7 @@ const struct mode leaks[] = {{"forgot", forgot},
                              {"dup", duplicated},
                              {"inherited-fork", inherited_fork},
                              {"inherited-exec", inherited_exec},
+                             {"inherited-own-exec", inherited_own_exec},
                              {"reused-pid", reused_pid},
                              {"dead-written", dead_written},
                              {"dead-reset", dead_reset},
