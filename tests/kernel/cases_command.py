@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`closewatch run -- COMMAND`: a leak sanitizer that leaves COMMAND as it is, but for its status where it leaks."""
 import os
+import pty
+import select
 import signal
 import subprocess
 import time
@@ -123,6 +125,48 @@ def signal_is_passed_on(number):
     return play
 
 
+ON_A_TERMINAL = """
+    tty -s && echo tty
+    read line; echo "line=$line"
+    count=0; trap 'count=$((count+1))' INT
+    echo ready
+    for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done
+    echo "count=$count done"; exit 9
+"""
+
+
+def on_a_terminal(stage):
+    """COMMAND reads from the terminal, and its Ctrl-C reaches COMMAND, once."""
+    words = stage.netns[""].command(*stage.closewatch("run", "--", "sh", "-c", ON_A_TERMINAL))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(words[0], words)
+    said = b""
+
+    def wait_for(text):
+        nonlocal said
+        deadline = time.monotonic() + 15
+        while text not in said:
+            demand(select.select([terminal], [], [], deadline - time.monotonic())[0], f"{text!r} does not come: {said!r}")
+            said += os.read(terminal, 4096)
+    try:
+        wait_for(b"tty\r\n")
+        os.write(terminal, b"hello\n")
+        wait_for(b"line=hello")
+        wait_for(b"ready")
+        time.sleep(0.2)
+        os.write(terminal, b"\x03")
+        wait_for(b"done")
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        demand(b"count=1" in said, f"Ctrl-C came another number of times: {said!r}")
+        demand(status == 9, f"status {status}: {said!r}")
+    except OSError as error:
+        raise Failure(f"the terminal was left: {error}: {said!r}") from error
+    finally:
+        end_session(pid)
+        os.close(terminal)
+
+
 def as_nobody(stage):
     ran = run(stage, ("--user", "nobody"), ["sh", "-c", "id -un; grep CapEff /proc/self/status"], 0)
     lines = ran.stdout.decode().split()
@@ -232,6 +276,7 @@ CASES = [
     Case("run_no_descriptor_leaks_in", play=no_descriptor_leaks_in),
     Case("run_passes_on_sigterm", play=signal_is_passed_on(signal.SIGTERM)),
     Case("run_passes_on_sighup", play=signal_is_passed_on(signal.SIGHUP)),
+    Case("run_on_a_terminal", play=on_a_terminal),
     Case("run_user", play=as_nobody),
     Case("run_user_leaks", play=as_nobody_leaks),
     Case("run_user_unknown", play=no_such_user),

@@ -100,12 +100,14 @@ def check_text(texts, leaker, pool, group):
         demand("\x1b" not in text, f"{name}: colour where there is no terminal")
         widest = max(map(len, text.splitlines()))
         demand(name == "wide" or widest <= 80, f"{name}: wider than 80 columns:\n{text}")
-        demand(str(leaker.pid) in text and str(pool.pid) in text, f"{name}: pids {leaker.pid}, {pool.pid} in\n{text}")
+        for program in (leaker, pool):
+            demand(re.search(rf"\b{program.pid}\b", text), f"{name}: pid {program.pid} is not in\n{text}")
         descriptors = [str(line["fd"]) for line in leaker.held()]
         demand(any(re.search(rf"\b{fd}\b", text) for fd in descriptors), f"{name}: none of {descriptors} in\n{text}")
         words = " ".join(text.split())
         demand("close()" in words, f"{name}: what to do about eof_ignored is not in\n{text}")
-        demand(text.index("leaker") < text.index("stale_pool"), f"{name}: the worst is not first:\n{text}")
+        first = [re.search(rf"\b{program.pid}\b", text).start() for program in (leaker, pool)]
+        demand(first == sorted(first), f"{name}: the worst is not first:\n{text}")
         demand(re.search(r"(?i)leak", text) and re.search(r"(?i)stuck", text), f"{name}: no verdict in\n{text}")
         demand("CLOSE" in text.upper(), f"{name}: no states in\n{text}")
     sentence = group["advice"].split(". ")[0].split(":")[0]
