@@ -175,7 +175,7 @@ def as_nobody(stage):
 
 
 def as_nobody_leaks(stage):
-    run(stage, ("--user", "nobody"), workload(stage, "ends", 2000, 0), 3)
+    run(stage, ("--user", "nobody"), workload(stage, "ends", 1800, 0), 3)
 
 
 def no_such_user(stage):
@@ -191,7 +191,7 @@ def without_command(stage):
 
 # -- what is a leak
 
-def leaks(mode, status, *arguments, options=(), own=0, milliseconds=2500, words=()):
+def leaks(mode, status, *arguments, options=(), own=0, milliseconds=1800, words=()):
     """A workload that goes on for so long, and then ends with the status `own`."""
     def play(stage):
         file = stage.folder / "report.json"
@@ -203,20 +203,20 @@ def leaks(mode, status, *arguments, options=(), own=0, milliseconds=2500, words=
         demand(found == sorted(words), f"found {found}, and not {words}: {ran.said()}")
         pids = {row["process"]["pid"] for row in report["processes"] for g in row["close_wait"]["groups"]
                 if g["verdict"] != "ok"}
-        truth = {eval_pid(line) for line in ran.stdout.splitlines() if b'"fd"' in line}
+        truth = {pid_told(line) for line in ran.stdout.splitlines() if b'"fd"' in line}
         demand(not words or pids == truth, f"{pids} are named, and in truth it is {truth}")
     return play
 
 
-def eval_pid(line):
+def pid_told(line):
     return int(line.split(b'"pid":')[1].split(b",")[0])
 
 
 def named_in_text(stage):
     """What a person reads on stderr: the process and its descriptor."""
-    ran = run(stage, (), workload(stage, "ends", 2500, 0), 3)
+    ran = run(stage, (), workload(stage, "ends", 1800, 0), 3)
     held = [line for line in ran.stdout.splitlines() if b'"fd"' in line][0]
-    pid, descriptor = eval_pid(held), int(held.split(b'"fd":')[1].split(b",")[0])
+    pid, descriptor = pid_told(held), int(held.split(b'"fd":')[1].split(b",")[0])
     demand(str(pid) in ran.said() and str(descriptor) in ran.said(), f"{pid}, {descriptor} in\n{ran.said()}")
     demand("under_test" in ran.said(), ran.said())
 
@@ -230,7 +230,7 @@ def descendant_alive(stage):
     began = time.monotonic()
     with out.open("wb") as stdout:
         words = stage.netns[""].command(*stage.closewatch("run", "--json", "-o", str(report), "--",
-                                                          *workload(stage, "ends-before", 2500, 0)))
+                                                          *workload(stage, "ends-before", 1800, 0)))
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.DEVNULL,
                                    start_new_session=True)
         stage.others.append(process)
@@ -238,7 +238,7 @@ def descendant_alive(stage):
         status = process.wait(30)
         demand(status == 3, f"status {status}")
         demand(time.monotonic() - began < 20, "the daemon was waited for")
-        daemon = eval_pid(out.read_bytes().splitlines()[0])
+        daemon = pid_told(out.read_bytes().splitlines()[0])
         demand(Path(f"/proc/{daemon}").exists(), "the daemon was ended")
         found = {(row["process"]["pid"], row["process"]["comm"]) for row in read_document(report)["processes"]
                  if row["close_wait"]["leaked"]}
@@ -247,6 +247,8 @@ def descendant_alive(stage):
         raise Failure("closewatch run does not end: the daemon was waited for") from error
     finally:
         end_session(process.pid)
+        for line in out.read_bytes().splitlines():
+            os.kill(pid_told(line), signal.SIGKILL)  # in a session of its own
 
 
 def others_are_not_watched(stage):
@@ -286,6 +288,8 @@ CASES = [
     Case("run_leak_keeps_commands_status", play=leaks("ends", 5, own=5, words=[IGNORED])),
     Case("run_leak_exit_code", play=leaks("ends", 42, options=("--leak-exit-code", "42"), words=[IGNORED])),
     Case("run_leak_in_a_descendant", play=descendant_alive),
+    Case("run_leak_dead", play=leaks("ends-dead", 3, words=[("dead_unclosed", "leak")])),
+    Case("run_leak_of_an_ended_child", play=leaks("ends-child", 3, words=[IGNORED])),
     Case("run_stuck_is_no_leak", play=leaks("ends-unread", 0, words=[UNREAD])),
     Case("run_strict", play=leaks("ends-unread", 3, options=("--strict",), words=[UNREAD])),
     Case("run_slow_closer", play=leaks("ends-closing", 0)),

@@ -10,6 +10,8 @@ YOUNG = (("eof_ignored", "ok"), ("eof_unread", "ok"))
 INNOCENTS = [
     Workload("innocent_stale_pool", "pool", side="connect", must={STUCK_UNREAD: Group(10, "unread")}),
     Workload("innocent_slow_server", "slow", may=(*YOUNG, STUCK_IGNORED, ("never_accepted", "ok")), owner=None),
+    Workload("innocent_slow_server_under_load", "slow", (1,),
+             may=(*YOUNG, STUCK_IGNORED, ("never_accepted", "ok")), owner=None),
     Workload("innocent_reply_goes_on", "replying", must={("replying", "ok"): Group(1, "read")}),
     Workload("innocent_busy_worker", "busy", (60000,), must={STUCK_UNREAD: Group(1, "unread")}),
     Workload("innocent_busy_worker_closes", "busy", (5000,), resolved="closed"),
@@ -25,7 +27,7 @@ INNOCENTS = [
     Workload("innocent_spliced", "spliced", must={STUCK_IGNORED: Group(1)}),
     Workload("innocent_copy_in_a_child", "copied", owner="innocent_copy_in_a_child",
              must={STUCK_UNREAD: Group(1, "unread")}),
-    Workload("innocent_late_accept", "late-accept", (5000,), resolved="accepted"),
+    Workload("innocent_late_accept", "late-accept", (5000,), resolved="accepted closed"),
     Workload("innocent_reset_and_closed", "dead-closed", silent=True),
     Workload("innocent_refused", "refused", side="connect", silent=True),
     Workload("innocent_in_flight", "in-flight", must={("in_flight", "stuck"): Group(1, "unread")}, owner=None),

@@ -42,7 +42,7 @@ LEAKS = [
 
 def mended(stage):
     """Raised, and resolved as soon as the program closes after all."""
-    watch = stage.start_watch(*JUDGING, "--events", "finding,transition")
+    watch = stage.start_watch(*JUDGING)
     program = start_program(stage, "mended", "mended", 7001)
     program.wait_said("in_place")
 
@@ -57,7 +57,9 @@ def mended(stage):
     poll(lambda: len(of("resolved")) == 3, "three to be resolved", patience=4)
     if watch.stop() != 0:
         raise Failure(f"closewatch ended with {watch.process.returncode}")
-    compare.check_stream(watch.events(), only=("finding", "transition"))
+    compare.check_stream(watch.events())
+    if watch.events()[-1]["findings"] != 3:
+        raise Failure(f"bye has {watch.events()[-1]['findings']} findings")
     raised = {(e["holders"][0]["pid"], e["holders"][0]["fd"], e["process"]["pid"]) for e in of("raised")}
     truth = {(line["pid"], line["fd"], line["pid"]) for line in program.held()}
     if raised != truth:

@@ -27,15 +27,17 @@ static void pool(void) {
   stay();
 }
 
-// Closes each, three seconds after its end.
+// Closes each, three seconds after its end; with an argument they come faster and faster.
 static void slow(void) {
-  enum { SLOTS = 64, EACH_MS = 250 };
+  enum { SLOTS = 512, EACH_MS = 250, FASTEST_MS = 30 };
   int fds[SLOTS];
   long long since[SLOTS];
   int count = 0;
+  long pause = EACH_MS;
   const int listener = serve(64);
   in_place();
   for (;;) {
+    if (number(0, 0) && pause > FASTEST_MS) pause -= pause / 16;
     while (count > 0 && now_ms() - since[0] >= SLOW_MS) {
       check(close(fds[0]) == 0, "close");
       count--;
@@ -46,7 +48,7 @@ static void slow(void) {
     peer(PEER_CLOSE, 0);
     read_to_end(fds[count]);
     since[count++] = now_ms();
-    nap(EACH_MS);
+    nap(pause);
   }
 }
 
@@ -278,6 +280,7 @@ static void late_accept(void) {
     const int fd = accept(listener, NULL, NULL);
     check(fd >= 0, "accept");
     read_to_end(fd);
+    nap(number(1, 900));  // long enough for a sweep to come by
     check(close(fd) == 0, "close");
   }
   say("accepted");

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -335,12 +334,38 @@ static void ends_closing(void) {
   _exit((int)number(1, 0));
 }
 
-// workload ends-before NAME PORT MILLISECONDS STATUS: a descendant has it, and lives on
+// workload ends-dead …: it is reset, and the program does not care
+static void ends_dead(void) {
+  const int fd = arrival(serve(64));
+  peer(PEER_RESET, 0);
+  expect_dead(fd);
+  holds(fd);
+  in_place();
+  nap(number(0, 2500));
+  _exit((int)number(1, 0));
+}
+
+// workload ends-child …: a child forgets one, and ends before COMMAND does
+static void ends_child(void) {
+  const int listener = serve(64);
+  const pid_t pid = fork_as("child");
+  if (pid == 0) {
+    int kept[1];
+    forget(listener, 1, kept);
+    nap(number(0, 2500));
+    _exit(0);
+  }
+  (void)waitpid(pid, NULL, 0);
+  _exit((int)number(1, 0));
+}
+
+// workload ends-before NAME PORT MILLISECONDS STATUS: a daemon has it, of nobody's session and parent, and lives on
 static void ends_before(void) {
   const int listener = serve(64);
   const int fd = arrival(listener);
-  if (fork_as("daemon") == 0) {
-    (void)prctl(PR_SET_PDEATHSIG, 0);
+  if (fork_as("between") == 0) {
+    check(setsid() > 0, "setsid");
+    if (fork_as("daemon") != 0) _exit(0);
     peer(PEER_CLOSE, 0);
     read_to_end(fd);
     holds(fd);
@@ -348,6 +373,7 @@ static void ends_before(void) {
   }
   (void)close(fd);
   (void)close(listener);
+  (void)wait(NULL);
   nap(number(0, 2500));
   _exit((int)number(1, 0));
 }
@@ -372,5 +398,7 @@ const struct mode leaks[] = {{"forgot", forgot},
                              {"ends", ends},
                              {"ends-unread", ends_unread},
                              {"ends-closing", ends_closing},
+                             {"ends-dead", ends_dead},
+                             {"ends-child", ends_child},
                              {"ends-before", ends_before},
                              {NULL, NULL}};
