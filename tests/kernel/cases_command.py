@@ -147,7 +147,8 @@ def on_a_terminal(stage):
         nonlocal said
         deadline = time.monotonic() + 15
         while text not in said:
-            demand(select.select([terminal], [], [], deadline - time.monotonic())[0], f"{text!r} does not come: {said!r}")
+            readable = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0]
+            demand(readable, f"{text!r} does not come: {said!r}")
             said += os.read(terminal, 4096)
     try:
         wait_for(b"tty\r\n")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Leaks: each is found, with the descriptors that hold it, as the kind that it is. Their innocent twins, of the same age
-and in the same run, are in cases_innocent.py.
+"""Leaks: each is found, with the descriptors that hold it, as the kind that it is. Their innocent twins, of the same
+age and in the same run, are in cases_innocent.py.
 """
 import json
 import os

@@ -45,7 +45,7 @@ class Workload:
     owner: str | None = "told"                   # comm of the responsible; "told": whoever said that it holds one
     holders: bool = True                         # exactly those that the program has told
     silent: bool = False                         # no finding ever
-    resolved: str = ""                           # how its findings have to have ended: the first word; the others may be
+    resolved: str = ""                           # how its findings ended: the first word, and maybe the others
     trend: str = ""                              # of what must be there
     port: int = 0
 
