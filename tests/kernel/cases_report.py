@@ -56,7 +56,7 @@ def check_ages(mode, group, least, most):
         demand(socket["age_is_lower_bound"], f"{mode}: an age that nobody saw begin is told as exact")
         demand(mode == "dead-reset" or least - 0.5 <= age, f"{mode}: age {age:.2f} s; in truth {least:.2f} s and more")
         demand(age <= most + 0.5, f"{mode}: age {age:.2f} s; in truth {most:.2f} s at most")
-        demand(socket["eof"] in ("consumed", "unread", "unknown"), 
+        demand(socket["eof"] in ("consumed", "unread", "unknown"),
                f"{mode}: eof {socket['eof']} of a read that nobody saw")
 
 
