@@ -15,6 +15,10 @@ constexpr std::uint64_t walk_share = 10;
 /// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant.
 constexpr std::int64_t time_wait_ns = 60'000'000'000;
 
+State state_in_bucket(const TransitionSeen& seen) {
+  return bucket_of(seen, ending_of(seen, false)) == Bucket::time_wait ? State::time_wait : State::fin_wait2;
+}
+
 }  // namespace
 
 void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
@@ -170,6 +174,7 @@ void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
     if (const auto ended = early_buckets_.extract(bucket.cookie)) {
       row.connection = connection(row.connection.id, ended.mapped().tuple, ended.mapped().evidence.mptcp);
       row.responsible = responsible(ended.mapped().attribution, ended.mapped().process, facts);
+      if (state_in_bucket(ended.mapped()) == bucket.substate) row.age_ns = since(now_ns_, ended.mapped().time_ns);
     } else {
       const Listener* listener = listeners_.by_local_end(bucket.tuple);
       if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
@@ -180,8 +185,7 @@ void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
   for (const auto& [cookie, seen] : early_buckets_)
     tell(Snapshot{.time_ns = time_ns,
                   .connection = connection({seen.tuple.netns, cookie}, seen.tuple, seen.evidence.mptcp),
-                  .state = bucket_of(seen, ending_of(seen, false)) == Bucket::time_wait ? State::time_wait
-                                                                                        : State::fin_wait2,
+                  .state = state_in_bucket(seen),
                   .age_ns = since(now_ns_, seen.time_ns),
                   .responsible = responsible(seen.attribution, seen.process, facts)},
          facts);

@@ -2,13 +2,12 @@
 #ifndef CLOSEWATCH_HOST_ELF_MODULE_HPP
 #define CLOSEWATCH_HOST_ELF_MODULE_HPP
 
-#include "host/process_files.hpp"
+#include <closewatch/base/descriptor.hpp>
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 
 namespace closewatch {
 
@@ -21,10 +20,11 @@ struct Location {
 
 /// An ELF file, with the debugging information that it has, or that lies in /usr/lib/debug/.build-id. Nothing is ever
 /// fetched from the network: of libdwfl's ways to find such a file, only the one that looks there is used.
-/// Symbols are read when the first address is asked for.
+/// Symbols are read when the first address is asked for. The file is mapped, and may end the process that reads it
+/// (SIGBUS, where its owner makes it shorter; libdw's own faults): SymbolWorker's.
 class ElfModule {
  public:
-  explicit ElfModule(RegularFile file);
+  explicit ElfModule(Descriptor file);
   ElfModule(ElfModule&&) noexcept;
   ElfModule& operator=(ElfModule&&) noexcept;
   ElfModule(const ElfModule&) = delete;
@@ -37,11 +37,8 @@ class ElfModule {
   /// Where an offset in the file is, as an address in the file's own terms: what addr2line takes.
   [[nodiscard]] std::optional<std::uint64_t> address_of(std::uint64_t file_offset) const;
 
-  /// Whether the instruction before this offset in the file is a call.
-  [[nodiscard]] bool follows_call(std::uint64_t file_offset) const;
-
   /// The innermost function, inlined ones too, with C++ names in words.
-  [[nodiscard]] const Location& look_up(std::uint64_t address);
+  [[nodiscard]] Location look_up(std::uint64_t address);
 
   /// About how much memory it may take, without what is mapped and can be read again.
   [[nodiscard]] std::uint64_t weight() const;

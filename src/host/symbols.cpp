@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host/symbols.hpp"
 
+#include "host/call_site.hpp"
+#include "host/process_files.hpp"
 #include "host/processes.hpp"
 
 #include <algorithm>
@@ -14,7 +16,8 @@ namespace {
 constexpr std::size_t most_processes = 256;
 constexpr std::uint64_t most_process_bytes = std::uint64_t{64} << 20;
 constexpr std::size_t most_modules = 64;
-constexpr std::uint64_t most_module_bytes = std::uint64_t{512} << 20;
+/// Places in a file that are kept; past it all are forgotten and asked for anew.
+constexpr std::size_t most_places = 4096;
 /// Names of a process's code that was made at run time.
 constexpr std::size_t most_made_names = 4096;
 
@@ -64,9 +67,7 @@ bool is_libc(std::string_view module) {
 }  // namespace
 
 Symbols::Symbols(std::filesystem::path root)
-    : root_(std::move(root)),
-      memories_(most_processes, most_process_bytes),
-      modules_(most_modules, most_module_bytes) {}
+    : root_(std::move(root)), memories_(most_processes, most_process_bytes), modules_(most_modules, most_modules) {}
 
 void Symbols::remember(const ProcessTicks& process, std::uint32_t exec_id) { read_memory(process, exec_id); }
 
@@ -89,8 +90,8 @@ std::optional<std::uint64_t> Symbols::return_address(const ProcessTicks& process
     const Mapping* mapping = mapping_of(memory->mappings, word - 1);
     if (mapping == nullptr) continue;
     if (may_be_made(*mapping)) return word;
-    const ElfModule* module = module_of(process, *mapping);
-    if (module != nullptr && module->follows_call(word - mapping->start + mapping->offset)) return word;
+    const Module* module = module_of(process, *mapping);
+    if (module != nullptr && follows_call(module->file.get(), word - mapping->start + mapping->offset)) return word;
   }
   return std::nullopt;
 }
@@ -121,14 +122,24 @@ Symbols::Memory* Symbols::read_memory(const ProcessTicks& process, std::uint32_t
   return &memories_.add(key, std::move(memory), weight);
 }
 
-ElfModule* Symbols::module_of(const ProcessTicks& process, const Mapping& mapping) {
+Symbols::Module* Symbols::module_of(const ProcessTicks& process, const Mapping& mapping) {
   const FileKey key{mapping.device, mapping.inode};
-  if (ElfModule* known = modules_.find(key)) return known;
+  if (Module* known = modules_.find(key)) return known;
   auto file = open_mapped(root_, process, mapping);
   if (!file) return nullptr;
-  ElfModule module{std::move(*file)};
-  const std::uint64_t weight = module.weight();
-  return &modules_.add(key, std::move(module), weight);
+  return &modules_.add(key, Module{.file = std::move(file->file), .places = {}, .broken = false}, 1);
+}
+
+const CodePlace* Symbols::place_of(const FileKey& key, Module& module, std::uint64_t file_offset) {
+  if (const auto known = module.places.find(file_offset); known != module.places.end()) return &known->second;
+  if (module.broken) return nullptr;
+  auto place = worker_.ask(key, module.file.get(), file_offset);
+  if (!place) {
+    module.broken = true;
+    return nullptr;
+  }
+  if (module.places.size() >= most_places) module.places.clear();
+  return &(module.places[file_offset] = std::move(*place));
 }
 
 void Symbols::name_made_code(const ProcessTicks& process, Memory& memory, std::span<const std::uint64_t> addresses) {
@@ -161,16 +172,15 @@ void Symbols::describe(const ProcessTicks& process, const Memory& memory, Frame&
   // Of the address itself and not of the byte before, as every debugger prints it.
   frame.offset = frame.address - mapping->start + mapping->offset;
   if (const auto made = memory.made.find(frame.address); made != memory.made.end()) frame.function = made->second;
-  ElfModule* module = frame.function.empty() ? module_of(process, *mapping) : nullptr;
+  Module* module = frame.function.empty() ? module_of(process, *mapping) : nullptr;
   if (module == nullptr) return;
-  frame.build_id = module->build_id();
-  const auto own = module->address_of(frame.offset - 1);
-  if (!own) return;
-  frame.offset = *own + 1;
-  const Location& location = module->look_up(*own);
-  frame.function = location.function;
-  frame.file = location.file;
-  frame.line = location.line;
+  const CodePlace* place = place_of({mapping->device, mapping->inode}, *module, frame.offset - 1);
+  if (place == nullptr) return;
+  frame.build_id = place->build_id;
+  if (place->address) frame.offset = *place->address + 1;
+  frame.function = place->location.function;
+  frame.file = place->location.file;
+  frame.line = place->location.line;
 }
 
 bool looks_cut_short(const std::vector<Frame>& frames) {

@@ -4,10 +4,10 @@
 
 // Addresses of user stacks in words.
 
-#include "host/elf_module.hpp"
 #include "host/memory_map.hpp"
 #include "host/perf_map.hpp"
 #include "host/recent.hpp"
+#include "host/symbol_worker.hpp"
 
 #include <closewatch/core/finding.hpp>
 #include <closewatch/core/types.hpp>
@@ -18,13 +18,14 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
+#include <unordered_map>
 #include <vector>
 
 namespace closewatch {
 
 /// Reads files, which takes its time (milliseconds for the first look into a large one): off the path of events. No
-/// process is stopped, nothing is fetched from the network.
+/// process is stopped, nothing is fetched from the network. Symbols are read by a process of ours, which is started
+/// when the first is wanted and lives as long as this.
 class Symbols {
  public:
   explicit Symbols(std::filesystem::path root);
@@ -42,13 +43,16 @@ class Symbols {
   [[nodiscard]] std::vector<Frame> look_up(const ProcessTicks& process, std::uint32_t exec_id,
                                            std::span<const std::uint64_t> addresses);
 
-  /// The first of these words of a stack that a call has left there: an address in code, behind a call instruction. Code
-  /// made at run time is in no file and taken at its word.
+  /// The first of these words of a stack that a call has left there: an address in code, behind a call instruction.
+  /// Code made at run time is in no file and taken at its word.
   [[nodiscard]] std::optional<std::uint64_t> return_address(const ProcessTicks& process, std::uint32_t exec_id,
                                                             std::span<const std::uint64_t> words);
 
   /// Processes and files that gave way to others.
   [[nodiscard]] std::uint64_t evicted() const { return memories_.evicted() + modules_.evicted(); }
+
+  /// Files whose symbols could not be read without harm, or in time.
+  [[nodiscard]] std::uint64_t failed() const { return worker_.failed(); }
 
  private:
   struct ProcessProgram {
@@ -62,19 +66,24 @@ class Symbols {
     std::optional<FileStamp> perf_map;          ///< as it was when the names were looked for
     std::map<std::uint64_t, std::string> made;  ///< names of code that was made at run time; empty: none
   };
-  /// Not by build-id, which anybody can give to his own file; while the file is open, its inode is no other's.
-  using FileKey = std::pair<dev_t, std::uint64_t>;
+  struct Module {
+    Descriptor file;  ///< keeps its inode from becoming another's
+    std::unordered_map<std::uint64_t, CodePlace> places;
+    bool broken = false;  ///< the worker ended over it
+  };
 
   [[nodiscard]] Memory* memory_of(const ProcessTicks& process, std::uint32_t exec_id,
                                   std::span<const std::uint64_t> addresses);
   Memory* read_memory(const ProcessTicks& process, std::uint32_t exec_id);
-  [[nodiscard]] ElfModule* module_of(const ProcessTicks& process, const Mapping& mapping);
+  [[nodiscard]] Module* module_of(const ProcessTicks& process, const Mapping& mapping);
+  [[nodiscard]] const CodePlace* place_of(const FileKey& key, Module& module, std::uint64_t file_offset);
   void name_made_code(const ProcessTicks& process, Memory& memory, std::span<const std::uint64_t> addresses);
   void describe(const ProcessTicks& process, const Memory& memory, Frame& frame);
 
   std::filesystem::path root_;
   Recent<ProcessProgram, Memory> memories_;
-  Recent<FileKey, ElfModule> modules_;
+  Recent<FileKey, Module> modules_;
+  SymbolWorker worker_;
 };
 
 /// Whether there is more above than can be seen: no frame is one that programs and threads begin with. What was built

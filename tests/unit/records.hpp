@@ -87,7 +87,7 @@ inline cw_close raw_close() {
   for (unsigned state = 0; state < CW_STATES; ++state) raw.states_ns[state] = state * 10;
   raw.bytes_sent = 1234;
   raw.bytes_received = 5678;
-  raw.unread = 6;
+  raw.transition.unread = 6;
   return raw;
 }
 

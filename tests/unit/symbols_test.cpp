@@ -4,7 +4,9 @@
 #include "symbols_inlined.hpp"
 #include "tree.hpp"
 
+#include "host/process_files.hpp"
 #include "host/processes.hpp"
+#include "host/symbol_message.hpp"
 #include "host/symbols.hpp"
 
 #include <dlfcn.h>
@@ -300,6 +302,81 @@ TEST_CASE("symbols: files that are no programs", "[host][symbols]") {
     tree.file("proc/9/root/lib/broken", broken);
     CHECK(mapped("lib/broken").module == "/lib/broken");
   }
+}
+
+TEST_CASE("symbols: a worker that was ended is started anew", "[host][symbols]") {
+  Symbols symbols{"/"};
+  const std::uint64_t address = address_of(&known_function) + within;
+  const Frame frame = look_up_one(symbols, self(), address);
+  const std::string children = "/proc/self/task/" + std::to_string(gettid()) + "/children";
+  int worker = 0;
+  std::ifstream{children} >> worker;
+  REQUIRE(worker > 0);
+  REQUIRE(kill(worker, SIGKILL) == 0);
+  siginfo_t info{};
+  REQUIRE(waitid(P_PID, static_cast<id_t>(worker), &info, WEXITED | WNOWAIT) == 0);
+  CHECK(look_up_one(symbols, self(), address + 1).function == frame.function);
+  CHECK(symbols.failed() == 0);
+}
+
+TEST_CASE("symbols: a program that breaks its reader costs its own names alone", "[host][symbols]") {
+  Tree tree;
+  tree.process(9, 1, 5);
+  tree.folder("proc/9/root");
+  const std::filesystem::path harmful = tree.root() / "proc/9/root/harmful";
+  const std::filesystem::path other = tree.root() / "proc/9/root/other";
+  std::string maps;
+  for (const std::filesystem::path& path : {harmful, other}) {
+    std::filesystem::copy_file("/bin/cat", path);
+    struct stat status{};
+    REQUIRE(stat(path.c_str(), &status) == 0);
+    const std::string start = path == harmful ? "10000" : "80000";
+    maps += start + "-" + (path == harmful ? "70000" : "f0000") + " r-xp 00000000 00:00 " +
+            std::to_string(status.st_ino) + " /" + path.filename().string() + "\n";
+  }
+  tree.file("proc/9/maps", maps);
+  Symbols symbols{tree.root()};
+  const Frame before = look_up_one(symbols, {9, 5}, 0x13000);
+  CHECK(!before.build_id.empty());
+  // What is mapped of a file that has become shorter ends its reader with SIGBUS.
+  REQUIRE(truncate(harmful.c_str(), 0) == 0);
+  const Frame after = look_up_one(symbols, {9, 5}, 0x13100);
+  CHECK(symbols.failed() == 1);
+  CHECK(after.module == "/harmful");
+  CHECK(after.build_id.empty());
+  CHECK(after.offset == 0x3100);
+  CHECK(!look_up_one(symbols, {9, 5}, 0x83000).build_id.empty());
+  // It is not asked for again, and what was known stays.
+  CHECK(look_up_one(symbols, {9, 5}, 0x13200).build_id.empty());
+  CHECK(look_up_one(symbols, {9, 5}, 0x13000) == before);
+  CHECK(symbols.failed() == 1);
+}
+
+TEST_CASE("symbols: the worker goes with those who asked", "[host][symbols]") {
+  {
+    Symbols symbols{"/"};
+    static_cast<void>(look_up_one(symbols, self(), address_of(&known_function) + within));
+  }
+  CHECK(waitpid(-1, nullptr, WNOHANG) == -1);
+}
+
+TEST_CASE("symbols: what the worker says is not believed unseen", "[host][symbols]") {
+  const CodePlace place{.build_id = "ab", .address = 7, .location = {.function = "f", .file = "g.c", .line = 9}};
+  const std::string packet = encoded(place);
+  const auto same = decoded(packet);
+  REQUIRE(same);
+  CHECK(same->build_id == "ab");
+  CHECK(same->address == 7);
+  CHECK(same->location.function == "f");
+  CHECK(same->location.file == "g.c");
+  CHECK(same->location.line == 9);
+  CHECK_FALSE(decoded(packet + "x"));
+  for (std::size_t size = 0; size < packet.size(); ++size)
+    CHECK_FALSE(decoded(std::string_view{packet}.substr(0, size)));
+  CHECK_FALSE(decoded(std::string(packet.size(), '\xff')));
+  CHECK(encoded(
+            {.build_id = {}, .address = {}, .location = {.function = std::string(100'000, 'f'), .file = {}, .line = 0}})
+            .size() < reply_limit);
 }
 
 TEST_CASE("symbols: a file by the same name that is another is not believed", "[host][symbols]") {

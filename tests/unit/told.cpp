@@ -36,6 +36,7 @@ std::string text(const ProcessWanted& wanted) {
   return "ask " + pid(wanted.process) + "/" + std::to_string(wanted.process.exec_id);
 }
 
+std::string text(const StackWanted& wanted) { return "name the stack of " + std::to_string(wanted.cookie); }
 std::string text(const Finding&) { return "finding"; }
 std::string text(const Gap& gap) { return "gap " + std::string{name(gap.where)} + " " + std::to_string(gap.lost); }
 
