@@ -276,6 +276,7 @@ std::string Text::headline(const GroupReport& group) const {
                         words::place(*group.stacks->end_read, style_.utf8));
   else
     text += fmt::format(FMT_COMPILE(", {}"), words::of(group.kind));
+  text += fmt::format(FMT_COMPILE(" ({})"), name(group.kind));
   if (group.trend && *group.trend != Trend::steady) text += fmt::format(FMT_COMPILE("; {}"), name(*group.trend));
   if (group.ended != 0)
     text += fmt::format(FMT_COMPILE("; {} over by now, and not by a close()"),

@@ -169,6 +169,9 @@ TEST_CASE("report: ends of both families, and of both sides, have no more in com
   GroupReport group = of(scene.report(), client()).close_wait.groups.at(0);
   CHECK(!group.local.address);
   CHECK(group.peer == EndPattern{group.peer.family, std::nullopt, 3306});
+  // The bytes of 10.0.0.7, in another family.
+  scene.input.judged[1].tuple.local.address = scene.input.judged[0].tuple.local.address;
+  CHECK(!of(scene.report(), client()).close_wait.groups.at(0).local.address);
   scene.judged(leaked_socket(3, client(), from_peer(3306), 50 * seconds));
   group = of(scene.report(), client()).close_wait.groups.at(0);
   CHECK(group.side == Role::unknown);

@@ -360,7 +360,7 @@ TEST_CASE("report text: names as long and as hostile as can be", "[sink][report]
     Identity process = person(4'194'304, hostile);
     ProcessDetails details;
     details.exe = "/usr/bin/" + std::string{hostile} + std::string(200, 'x');
-    details.cmdline = std::string{hostile} + " " + std::string(300, 'y');
+    details.cmdline = std::string{hostile} + " " + std::string(300, 'y') + " z  ";
     details.cgroup = "/" + std::string{hostile} + std::string(200, 'z');
     details.container = hostile;
     scene.is(process, details);
@@ -382,6 +382,7 @@ TEST_CASE("report text: names as long and as hostile as can be", "[sink][report]
           style.wide = is_wide;
           const std::string text = report_text(scene.report(), style, rows);
           CHECK(widest(text) <= (is_wide ? 120U : 80U));
+          CHECK_FALSE(has(text, " \n"));
           for (const char c : text)
             if (c != '\n' && (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)) FAIL("a control character");
           for (const char* steering : {"\xC2\x9B", "\xff", "\xE2\x80\xAE"}) CHECK_FALSE(has(text, steering));
