@@ -22,6 +22,11 @@ bool descriptor_stays(const TransitionSeen& seen) {
   return seen.to == State::close && ended_from_outside && !seen.evidence.dead && !seen.evidence.no_socket;
 }
 
+/// connect() or listen() on a dead one: the program has not forgotten its descriptor.
+bool is_used_anew(const TransitionSeen& seen) {
+  return seen.to == State::syn_sent || seen.to == State::listen || seen.call == Cause::disconnect;
+}
+
 const Identity& closer_of(const TransitionSeen& seen) { return seen.actor.key.pid != 0 ? seen.actor : seen.process; }
 
 }  // namespace
@@ -29,10 +34,9 @@ const Identity& closer_of(const TransitionSeen& seen) { return seen.actor.key.pi
 void Detector::transition(const TransitionSeen& seen, std::vector<Judgement>& judgements) {
   if (seen.from == State::listen && seen.to == State::close) listeners_.erase(seen.cookie);
   if (seen.from == State::close_wait) leaves_close_wait(seen, judgements);
-  if (seen.from != State::close) return;
+  if (seen.from != State::close || !is_used_anew(seen)) return;
   const auto found = sockets_.find(seen.cookie);
   if (found == sockets_.end() || seen.time_ns < found->second.changed_ns) return;
-  // connect() or listen() on a dead one: the program has not forgotten its descriptor.
   resolve(found->second, seen.time_ns, Resolution::closed, judgements);
   drop_ended(seen.cookie);
   sockets_.erase(found);
@@ -51,7 +55,7 @@ void Detector::leaves_close_wait(const TransitionSeen& seen, std::vector<Judgeme
     watched.judged.process = seen.process;
     watched.judged.attribution = Attribution::closer;
   }
-  if (seen.call == Cause::exit) exits(watched, seen, judgements);
+  if (seen.call == Cause::exit) exits(watched, seen.time_ns, seen.evidence.unread, judgements);
   resolve(watched, seen.time_ns, resolution_of(seen), judgements);
   if (descriptor_stays(seen)) {
     stays_open(watched, seen);
@@ -123,19 +127,23 @@ void Detector::stays_open(Watched& watched, const TransitionSeen& seen) {
   watched = std::move(dead);
 }
 
-// Only the end of its process has ended it. What the last sweep thought of it may be out of date by now.
-void Detector::exits(Watched& watched, const TransitionSeen& seen, std::vector<Judgement>& judgements) {
-  if (!settings_.sanitizer || !watched.looked_at) return;
+// Only the end of its process has ended it. By then it may have passed the limit, or have been read, since the last
+// sweep.
+void Detector::exits(Watched& watched, std::uint64_t time_ns, std::optional<std::uint32_t> unread,
+                     std::vector<Judgement>& judgements) {
+  if (!settings_.sanitizer) return;
   Judged& judged = watched.judged;
-  Kind kind = judged.kind;
-  const bool by_end_of_file = kind == Kind::eof_unread || kind == Kind::eof_ignored;
-  if (by_end_of_file && judged.condition.eof != EndOfFile::unknown)
-    kind = seen.evidence.unread == 0 ? Kind::eof_ignored : Kind::eof_unread;
-  const Standing standing{.kind = kind,
+  if (unread && judged.condition.eof != EndOfFile::unknown) {
+    const bool read = judged.condition.eof == EndOfFile::consumed || judged.condition.eof == EndOfFile::read;
+    if (read != (*unread == 0)) judged.condition.eof = *unread == 0 ? EndOfFile::consumed : EndOfFile::unread;
+    judged.condition.unread_bytes = *unread == 0 ? 0 : *unread - 1;
+  }
+  if (!watched.looked_at) judged.workload = workloads_.of(judged.process, judged.tuple);
+  const Standing standing{.kind = kind_now(watched, time_ns),
                           .eof = judged.condition.eof,
-                          .past_limit = is_past(watched, seen.time_ns),
+                          .past_limit = is_past(watched, time_ns),
                           .grows = judged.verdict == Verdict::leak};
-  pass(watched, kind, verdict_of(standing), seen.time_ns, judgements);
+  pass(watched, standing.kind, verdict_of(standing), time_ns, judgements);
 }
 
 void Detector::exits_unmet(const TransitionSeen& seen, std::vector<Judgement>& judgements) {
@@ -149,12 +157,8 @@ void Detector::exits_unmet(const TransitionSeen& seen, std::vector<Judgement>& j
   judged.since_ns = seen.entered_ns;
   judged.process = closer_of(seen);
   judged.attribution = seen.attribution;
-  judged.condition.eof = seen.evidence.unread == 0 ? EndOfFile::consumed : EndOfFile::unread;
-  judged.condition.unread_bytes = seen.evidence.unread == 0 ? 0 : seen.evidence.unread - 1;
-  judged.workload = workloads_.of(judged.process, judged.tuple);
-  watched.looked_at = true;
-  watched.judged.kind = Kind::eof_unread;
-  exits(watched, seen, judgements);
+  judged.condition.eof = EndOfFile::unread;
+  exits(watched, seen.time_ns, seen.evidence.unread, judgements);
   resolve(watched, seen.time_ns, Resolution::exit, judgements);
 }
 
@@ -174,6 +178,7 @@ void Detector::released(const DescriptorClosed& seen, std::vector<Judgement>& ju
     drop_ended(seen.cookie);
     if (is_past(watched, seen.time_ns)) growth_.closed_late(judged.workload, seen.time_ns);
   }
+  if (by_exit) exits(watched, seen.time_ns, std::nullopt, judgements);
   std::optional<Resolution> resolution;
   if (!nobody) resolution = by_exit ? Resolution::exit : Resolution::closed;
   resolve(watched, seen.time_ns, resolution, judgements);
@@ -185,16 +190,12 @@ void Detector::finish(std::uint64_t time_ns, std::vector<Judgement>& judgements)
   const auto told_before = static_cast<std::ptrdiff_t>(judgements.size());
   for (auto& [cookie, watched] : sockets_) {
     if (!watched.looked_at) continue;
-    Verdict verdict = watched.judged.verdict;
-    if (is_past(watched, time_ns)) {
-      const Kind kind = watched.judged.kind;
-      const Standing standing{.kind = kind,
-                              .eof = watched.judged.condition.eof,
-                              .past_limit = true,
-                              .grows = verdict == Verdict::leak || leaks_if_left_open(kind)};
-      verdict = verdict_of(standing);
-    }
-    pass(watched, watched.judged.kind, verdict, time_ns, judgements);
+    const Kind kind = kind_now(watched, time_ns);
+    const Standing standing{.kind = kind,
+                            .eof = watched.judged.condition.eof,
+                            .past_limit = is_past(watched, time_ns),
+                            .grows = watched.judged.verdict == Verdict::leak || leaks_if_left_open(kind)};
+    pass(watched, kind, verdict_of(standing), time_ns, judgements);
   }
   std::stable_sort(judgements.begin() + told_before, judgements.end(),
                    [](const Judgement& one, const Judgement& other) {

@@ -159,7 +159,8 @@ class Detector {
                std::vector<Judgement>& judgements);
   void stays_open(Watched& watched, const TransitionSeen& seen);
   void exits_unmet(const TransitionSeen& seen, std::vector<Judgement>& judgements);
-  void exits(Watched& watched, const TransitionSeen& seen, std::vector<Judgement>& judgements);
+  void exits(Watched& watched, std::uint64_t time_ns, std::optional<std::uint32_t> unread,
+             std::vector<Judgement>& judgements);
   void keep_ended(const Judged& judged);
   void drop_ended(std::uint64_t cookie);
   void remember_over(std::uint64_t cookie, std::uint64_t time_ns);
