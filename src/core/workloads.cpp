@@ -12,8 +12,8 @@ Workloads::Workloads(const Processes& processes, const Listeners& listeners, std
 
 WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
   static const ProcessDetails nothing;
-  const ProcessEntry* known = process.key.pid == 0 ? nullptr : processes_.known(process);
-  const ProcessDetails& details = known == nullptr ? nothing : known->details;
+  const ProcessDetails* known = process.key.pid == 0 ? nullptr : details_of(process, tuple);
+  const ProcessDetails& details = known == nullptr ? nothing : *known;
   Name name;
   name.executable_known = details.exe.has_value();
   if (details.exe)
@@ -23,6 +23,8 @@ WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
   if (details.cgroup) name.cgroup = *details.cgroup;
   name.service = service_of(tuple);
 
+  if (!details.exe && process.key.pid != 0)
+    if (const auto like = by_comm_.find({process.comm, name.service}); like != by_comm_.end()) return like->second;
   const auto found = ids_.find(name);
   if (found != ids_.end()) return found->second;
   if (workloads_.size() > limit_) {
@@ -32,8 +34,20 @@ WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
   const Workload& kept = workloads_.emplace_back(Workload{std::string{name.executable}, name.executable_known,
                                                           std::string{name.cgroup}, details.container, name.service});
   const auto id = static_cast<WorkloadId>(workloads_.size() - 1);
+  if (kept.executable_known) by_comm_.insert_or_assign({process.comm, kept.service}, id);
   ids_.emplace(Name{kept.executable, kept.executable_known, kept.cgroup, kept.service}, id);
   return id;
+}
+
+const ProcessDetails* Workloads::details_of(const Identity& process, const Tuple& tuple) const {
+  const ProcessEntry* own = processes_.known(process);
+  if (own != nullptr && own->details.exe) return &own->details;
+  const Listener* listener = tuple.role == Role::connect ? nullptr : listeners_.by_local_end(tuple);
+  if (listener != nullptr && listener->process.comm == process.comm) {
+    const ProcessEntry* listens = processes_.known(listener->process);
+    if (listens != nullptr && listens->details.exe) return &listens->details;
+  }
+  return own == nullptr ? nullptr : &own->details;
 }
 
 // What came in is told apart by the port alone: a server that listens on both families, or on several addresses, is

@@ -62,12 +62,16 @@ class Workloads {
   };
 
   [[nodiscard]] Service service_of(const Tuple& tuple) const;
+  /// What is known of a process, or of another that it is a likeness of: a child that lived too briefly to be asked for
+  /// belongs to the listener's program, or to one of its name that does the same. Null where there is none.
+  [[nodiscard]] const ProcessDetails* details_of(const Identity& process, const Tuple& tuple) const;
 
   const Processes& processes_;
   const Listeners& listeners_;
   std::size_t limit_;
   std::deque<Workload> workloads_;
   std::map<Name, WorkloadId> ids_;  ///< the names look into workloads_, whose entries never move
+  std::map<std::pair<Comm, Service>, WorkloadId> by_comm_;  ///< whose program is known
   std::uint64_t refused_ = 0;
 };
 
