@@ -289,6 +289,13 @@ TEST_CASE("`run`: what is open at the end, past the limit", "[detector][end]") {
     (void)machine.sweep(100 * seconds + 900 * ms);
     CHECK(machine.finish(100 * seconds + 999 * ms).empty());
   }
+  SECTION("what the last sweep did not meet may have been closed unseen") {
+    (void)machine.sweep(100 * seconds);
+    machine.sockets.clear();
+    (void)machine.sweep(101 * seconds);
+    CHECK(machine.finish(101 * seconds).empty());
+    CHECK(machine.words(81) == "eof_ignored stuck");
+  }
   SECTION("inherited") {
     machine.sockets[81].holders = {held_by(person(950, "child"), false)};
     (void)machine.sweep(100 * seconds, 101 * seconds, 250 * ms);
