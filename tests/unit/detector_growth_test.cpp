@@ -95,6 +95,10 @@ TEST_CASE("a number that stands still is a stale pool", "[detector][growth]") {
     pool.to_s = 112;
     SECTION("while we watched") {}
     SECTION("with an old one beside it") { pool.machine.add(stale(7, 50 * seconds)); }
+    SECTION("long after the start") {
+      pool.from_s = 200;
+      pool.to_s = 212;
+    }
   }
   SECTION("before the start, at times unknown") {
     pool.to_s = 0;
@@ -267,6 +271,19 @@ TEST_CASE("kTLS reads where nobody sees it: it never grows into a leak", "[detec
     (void)leak.until(leak.now_s);
   }
   CHECK(leak.leaks() == 0);
+}
+
+TEST_CASE("that the ages of old ones are known too low is no trend", "[detector][growth]") {
+  Leaking pool;
+  pool.to_s = 0;
+  for (std::uint64_t i = 0; i < 25; ++i) {
+    SocketRow row = stale(100 + i, 0);
+    row.condition.received_ns = (75 + i) * seconds;
+    pool.machine.add(row);
+  }
+  (void)pool.until(130);
+  CHECK(pool.machine.words(124) == "eof_unread stuck");
+  CHECK(pool.trend() == Trend::steady);
 }
 
 TEST_CASE("trends", "[detector][growth]") {
