@@ -120,13 +120,14 @@ void Detector::holder(const HolderRow& row) {
 }
 
 void Detector::lost() {
-  growth_.restart();
+  events_lost_ = true;
   rows_lost_ = true;
 }
 
 void Detector::sweep_done(const WalkDone& done, std::vector<Judgement>& judgements) {
   const auto told_before = static_cast<std::ptrdiff_t>(judgements.size());
   give_holders();
+  if (events_lost_) growth_.restart();
   growth_.begin_sweep(done.time_ns);
   for (auto& [cookie, watched] : sockets_)
     if (watched.sweep == sweep_) look(watched, done.time_ns, judgements);
@@ -141,8 +142,10 @@ void Detector::sweep_done(const WalkDone& done, std::vector<Judgement>& judgemen
                      return std::pair{one.socket.since_ns, one.socket.cookie} <
                             std::pair{other.socket.since_ns, other.socket.cookie};
                    });
+  // Not before: this sweep's own numbers are none to begin with.
+  if (events_lost_) growth_.restart();
   refused_now_ = 0;
-  rows_lost_ = false;
+  events_lost_ = rows_lost_ = false;
   ++sweep_;
 }
 
@@ -160,7 +163,7 @@ void Detector::give_holders() {
     give_holders(at->cookie, {at, end});
     at = end;
   }
-  met_.clear();
+  met_ = {};  // and gives the memory back: there may be a million of them, for a moment in every sweep
 }
 
 void Detector::give_holders(std::uint64_t cookie, std::span<const MetHolder> met) {

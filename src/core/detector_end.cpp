@@ -189,7 +189,8 @@ void Detector::finish(std::uint64_t time_ns, std::vector<Judgement>& judgements)
   if (!settings_.sanitizer) return;
   const auto told_before = static_cast<std::ptrdiff_t>(judgements.size());
   for (auto& [cookie, watched] : sockets_) {
-    if (!watched.looked_at) continue;
+    // What the last sweep did not meet may have ended unseen.
+    if (!watched.looked_at || watched.missed != 0) continue;
     const Kind kind = kind_now(watched, time_ns);
     const Standing standing{.kind = kind,
                             .eof = watched.judged.condition.eof,

@@ -67,12 +67,14 @@ bool Growth::grows(WorkloadId workload, Kind kind) const {
   const Series* series = find(workload, kind);
   if (workload == 0 || !whole_ || series == nullptr) return false;
   const bool never_fell = series->fell_ns <= window_ns_;
-  // A pool that went stale one by one has grown too, but does so no more.
-  const bool rose_twice = series->rose_ns[1] > window_ns_ && series->rose_ns[0] + settings_.leak_after_ns >= now_ns_;
+  const bool rose_twice = series->rose_ns[1] > window_ns_;
+  // A pool that went stale one by one has grown too, but does so no more: it is quiet for longer than at its own pace.
+  const std::uint64_t pace_ns = series->rose_ns[0] - series->rose_ns[1];
+  const bool still_rises = now_ns_ - series->rose_ns[0] <= std::min(settings_.leak_after_ns, pace_ns + pace_ns / 2);
   // Born in one burst (a server that restarted has closed its idle connections), they are no series of mistakes.
   const std::uint64_t burst_ns = std::max(settings_.sweep_ns, settings_.leak_after_ns / 2);
   const bool in_one_burst = series->last_birth_ns - series->first_birth_ns <= burst_ns;
-  return never_fell && rose_twice && !in_one_burst && last_closed_late(workload) <= window_ns_;
+  return never_fell && rose_twice && still_rises && !in_one_burst && last_closed_late(workload) <= window_ns_;
 }
 
 std::optional<Trend> Growth::trend(WorkloadId workload, Kind kind) const {

@@ -239,6 +239,26 @@ TEST_CASE("a dead one's row may come before the transition", "[detector][end]") 
   CHECK(machine.sweep(131 * seconds) == Lines{"81 raised dead_unclosed leak"});
 }
 
+TEST_CASE("what is older than the last row changes nothing", "[detector][end]") {
+  Sweeps machine;
+  SocketRow row = waiting(81, 50 * seconds);
+  row.state = State::close;
+  machine.add(row);
+  (void)machine.sweep(100 * seconds);
+  SECTION("a row") {
+    SocketRow late = waiting(81, 1 * seconds);
+    late.time_ns = 99 * seconds;
+    machine.detector.row(late);
+  }
+  SECTION("a transition: it was connected anew, and has died again") {
+    TransitionSeen seen = leaves(99 * seconds, 81, 1 * seconds, Cause::connect, State::syn_sent);
+    seen.from = State::close;
+    CHECK(machine.transition(seen).empty());
+  }
+  CHECK(machine.words(81) == "dead_unclosed leak");
+  CHECK(machine.detector.sockets()[0].state == State::close);
+}
+
 TEST_CASE("the ended ones are bounded", "[detector][end]") {
   Detector::Settings settings;
   settings.ended_limit = 2;
@@ -288,6 +308,13 @@ TEST_CASE("`run`: what is open at the end, past the limit", "[detector][end]") {
     machine.add(waiting(81, 100 * seconds));
     (void)machine.sweep(100 * seconds + 900 * ms);
     CHECK(machine.finish(100 * seconds + 999 * ms).empty());
+  }
+  SECTION("what the last sweep did not meet may have been closed unseen") {
+    (void)machine.sweep(100 * seconds);
+    machine.sockets.clear();
+    (void)machine.sweep(101 * seconds);
+    CHECK(machine.finish(101 * seconds).empty());
+    CHECK(machine.words(81) == "eof_ignored stuck");
   }
   SECTION("inherited") {
     machine.sockets[81].holders = {held_by(person(950, "child"), false)};

@@ -181,6 +181,7 @@ class Detector {
   std::unordered_map<std::uint64_t, std::size_t> ended_open_;  ///< of those, the ones with a descriptor still open
   std::uint32_t sweep_ = 1;
   bool rows_lost_ = false;  ///< the sweep under way is not complete: an absence in it proves nothing
+  bool events_lost_ = false;
   std::uint64_t raised_ = 0;
   std::uint64_t cleared_ = 0;
   std::uint64_t refused_ = 0;
