@@ -207,6 +207,7 @@ bool Engine::want_owner_walk(std::vector<Fact>& facts) {
 
 Finding Engine::finding_of(const Judgement& judgement, std::vector<Fact>& facts) {
   const Judged& socket = judgement.socket;
+  const std::uint64_t until_ns = socket.resolution ? socket.resolved_ns : judgement.time_ns;
   Finding finding{
       .time_ns = realtime(judgement.time_ns),
       .connection = connection({socket.tuple.netns, socket.cookie}, socket.tuple, socket.mptcp),
@@ -215,7 +216,7 @@ Finding Engine::finding_of(const Judgement& judgement, std::vector<Fact>& facts)
       .kind = socket.kind,
       .verdict = socket.verdict,
       .resolution = socket.resolution,
-      .age_ns = judgement.time_ns > socket.since_ns ? judgement.time_ns - socket.since_ns : 0,
+      .age_ns = until_ns > socket.since_ns ? until_ns - socket.since_ns : 0,
       .age_is_lower_bound = socket.since_is_lower_bound,
       .condition = socket.condition,
       .holders = socket.holders,

@@ -6,6 +6,7 @@
 #include <wchar.h>
 
 #include <algorithm>
+#include <algorithm>
 #include <array>
 #include <iterator>
 
@@ -83,8 +84,12 @@ void append_json(Buffer& out, std::string_view text) {
 }
 
 std::string printable(std::string_view text, bool utf8, std::size_t width) {
-  std::string out;
-  std::size_t columns = 0;
+  // The common case in one piece.
+  const auto plain = std::find_if(text.begin(), text.end(), [](char c) { return c < 0x20 || c >= 0x7F; });
+  const auto length = static_cast<std::size_t>(plain - text.begin());
+  std::string out{text.substr(0, width == 0 ? length : std::min(length, width))};
+  std::size_t columns = out.size();
+  text.remove_prefix(length);
   while (!text.empty()) {
     const Decoded decoded = decode_utf8(text);
     std::string_view shown = text.substr(0, decoded.length);
