@@ -79,7 +79,7 @@ int walk_tcp(struct bpf_iter__tcp *ctx) {
     return on_bucket(ctx->meta->seq, skc, tw);
   tp = bpf_skc_to_tcp_sock(skc);
   if (tp)
-    adopt((struct sock *)tp);
+    adopt((struct sock *)tp, tp);
   return 0;
 }
 

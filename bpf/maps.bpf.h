@@ -54,6 +54,7 @@ struct socket_state {
   __u32 row_walk; /* the last walk that emitted its row */
   __u32 flags;     /* enum cw_flag, of the transition under way */
   __u32 row_flags; /* likewise of the row: a walk does not hold the socket's lock */
+  __u32 read_up_to; /* copied_seq after the last read seen */
   __u32 unread;    /* rcv_nxt - copied_seq, of the transition under way */
   __u32
       state; /* TCP_ESTABLISHED …; 32 bits, which an atomic exchange takes at the least; 0 is a socket not known yet */

@@ -293,6 +293,8 @@ static __always_inline void gather_tcp(struct socket_state *state, struct sock *
   int from = left(state);
 
   state->unread = tp->rcv_nxt - tp->copied_seq;
+  if (entered(state) == TCP_ESTABLISHED)
+    state->read_up_to = tp->copied_seq;
   state->fin_acked = tp->snd_una == tp->write_seq;
   if (is_mptcp(tp))
     raise_flag(&state->flags, CW_FLAG_MPTCP);

@@ -32,13 +32,12 @@ static __always_inline void keep_user(struct socket_state *state, const struct u
  * A read that returned 0 saw the end where nothing is left to be read. A peek leaves the FIN; a read of no bytes returns 0
  * before the end as well, which the unread bytes tell.
  */
-static __always_inline void keep_end(struct socket_state *state, struct sock *sk, int flags) {
-  struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-  __u32 left_over;
+static __always_inline void keep_end(struct socket_state *state, const struct sock *sk, const struct tcp_sock *tp,
+                                     int flags) {
+  __u32 left_over = tp->rcv_nxt - tp->copied_seq;
 
-  if (!tp || !(sk->__sk_common.skc_flags & (1ul << SOCK_DONE)))
+  if (!(sk->__sk_common.skc_flags & (1ul << SOCK_DONE)))
     return;
-  left_over = tp->rcv_nxt - tp->copied_seq;
   if (left_over == 0)
     state->eof = CW_EOF_READ;
   else if (left_over == 1 && (flags & MSG_PEEK) && state->eof == CW_EOF_NOT_SEEN)
@@ -64,6 +63,7 @@ static __always_inline void keep_owner_by_use(struct socket_state *state, struct
 static __always_inline int on_use(void *ctx, struct sock *sk, int result, int flags, int reads) {
   struct socket_state *state;
   struct task_struct *task;
+  struct tcp_sock *tp;
   struct user user;
   int first, ended;
 
@@ -86,8 +86,12 @@ static __always_inline int on_use(void *ctx, struct sock *sk, int result, int fl
   }
   state->used_jiffies = bpf_jiffies64();
   ended = reads && result == 0;
-  if (ended)
-    keep_end(state, sk, flags);
+  tp = reads ? bpf_skc_to_tcp_sock(sk) : 0;
+  if (tp) {
+    state->read_up_to = tp->copied_seq;
+    if (ended)
+      keep_end(state, sk, tp, flags);
+  }
   /* accept() has no tracepoint that sees the socket: where it was used first is near. */
   if (config.stacks && first && state->user_count == 1)
     keep_stack(ctx, sk, &user, 0);

@@ -10,7 +10,7 @@
 #include "transition.bpf.h"
 
 /* Begins to know a socket that was there before, unless a transition on another CPU has just done so. */
-static __always_inline struct socket_state *adopt(struct sock *sk) {
+static __always_inline struct socket_state *adopt(struct sock *sk, const struct tcp_sock *tp) {
   struct socket_state *state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
   __u8 now = sk->__sk_common.skc_state;
   __u8 fins = fins_implied_by(now);
@@ -23,6 +23,8 @@ static __always_inline struct socket_state *adopt(struct sock *sk) {
     if (fins)
       state->fins = fins;
     tuple_of(&sk->__sk_common, &state->tuple);
+    if (!state->tuple.local_port)
+      state->tuple.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
     if (now == TCP_LISTEN)
       state->listener_cookie = bpf_get_socket_cookie(sk);
   }
@@ -87,7 +89,7 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
   tp = bpf_skc_to_tcp_sock(sk);
   if (!tp || (sk->__sk_common.skc_state == TCP_CLOSE && !is_dead(sk, tp)))
     return 0;
-  state = adopt(sk);
+  state = adopt(sk, tp);
   if (!state)
     return 0;
   process_of(task, &holder);
@@ -163,7 +165,8 @@ static __always_inline void fill_condition(struct cw_socket_row *row, const stru
   row->used_ns = state->used_jiffies ? before(now, jiffies - state->used_jiffies) : 0;
   row->eof = state->eof;
   row->users = state->user_count;
-  if (state->use_observed)
+  /* splice() and receiving into mapped memory take what no tracepoint tells of. */
+  if (state->use_observed && state->read_up_to == tp->copied_seq)
     row->flags |= CW_FLAG_USE_OBSERVED;
   if (sk->sk_socket && !sk->sk_socket->file)
     row->flags |= CW_FLAG_NO_FILE;

@@ -10,7 +10,8 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 build_packages=(cmake ninja-build pkg-config g++ clang-19 bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev linux-libc-dev
   libspdlog-dev libfmt-dev libcli11-dev)
-test_packages=("${build_packages[@]}" catch2 clang-format-19 clang-tidy-19 python3 iproute2 procps util-linux)
+test_packages=("${build_packages[@]}" catch2 clang-format-19 clang-tidy-19 python3 python3-jsonschema
+  iproute2 procps util-linux)
 # These start services of theirs when they are installed: never installed unasked.
 real_software_packages=(nginx-light redis-server redis-tools curl)
 bench_packages=("${build_packages[@]}" libbpf-tools python3 iproute2 util-linux)

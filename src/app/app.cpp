@@ -78,9 +78,9 @@ int run(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   switch (options->command) {
-    case Command::trace: return std::to_underlying(run_trace(*options));
-    case Command::report: return std::to_underlying(run_report(*options));
-    case Command::run: return run_command(*options, before);
+    case Subcommand::trace: return std::to_underlying(run_trace(*options));
+    case Subcommand::report: return std::to_underlying(run_report(*options));
+    case Subcommand::run: return run_command(*options, before);
   }
   std::unreachable();
 }

@@ -25,14 +25,14 @@ constexpr milliseconds shortest_sweep{10};
 constexpr int sweeps_per_limit = 4;
 
 struct CommandName {
-  Command command;
+  Subcommand command;
   const char* name;
   const char* what_for;
 };
 constexpr std::array<CommandName, 3> commands{{
-    {Command::trace, "trace", "the event stream of the TCP close path, one line an event"},
-    {Command::report, "report", "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
-    {Command::run, "run", "run a command, watch it and its descendants alone, report when it ends"},
+    {Subcommand::trace, "trace", "the event stream of the TCP close path, one line an event"},
+    {Subcommand::report, "report", "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
+    {Subcommand::run, "run", "run a command, watch it and its descendants alone, report when it ends"},
 }};
 
 /// What was typed, before it is read: lists by comma or given again, and values of which the last counts.
@@ -118,7 +118,7 @@ void read_events(const Typed& typed, Options& options) {
 
 void read_limits(const CLI::App& app, const Typed& typed, Options& options) {
   constexpr milliseconds sweep_by_default{5'000};
-  if (options.command == Command::run) options.leak_after = milliseconds{1'000};
+  if (options.command == Subcommand::run) options.leak_after = milliseconds{1'000};
   if (given(app, "--leak-after")) options.leak_after = time("--leak-after", typed.leak_after);
   if (options.leak_after < shortest_limit)
     throw CLI::ValidationError(
@@ -138,7 +138,7 @@ void read_limits(const CLI::App& app, const Typed& typed, Options& options) {
 }
 
 void read_values(const CLI::App& app, const Typed& typed, Options& options) {
-  if (options.command == Command::run && options.command_line.empty())
+  if (options.command == Subcommand::run && options.command_line.empty())
     throw CLI::ValidationError("a COMMAND is missing: closewatch run [options] -- COMMAND [ARG...]");
   read_filters(typed, options);
   read_events(typed, options);
@@ -146,7 +146,7 @@ void read_values(const CLI::App& app, const Typed& typed, Options& options) {
   for (const auto& [option, value] : {std::pair{"--netns", &options.netns}, std::pair{"--cgroup", &options.cgroup},
                                       std::pair{"--output", &options.output}, std::pair{"--user", &options.user}})
     if (given(app, option) && value->empty()) refuse(option, *value, "name");
-  if (options.command == Command::report) options.duration = std::chrono::minutes{1};
+  if (options.command == Subcommand::report) options.duration = std::chrono::minutes{1};
   if (given(app, "--duration")) options.duration = time("--duration", typed.duration);
   if (given(app, "--by")) {
     if (typed.by != "workload" && typed.by != "process") refuse("--by", typed.by, "kind of row (workload, process)");
@@ -245,9 +245,9 @@ void add_command(CLI::App& app, const CommandName& command, Options& options, Ty
   sub->set_help_flag("-h,--help", "this help");
   sub->set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);
   switch (command.command) {
-    case Command::trace: add_trace(*sub, options, typed); break;
-    case Command::report: add_report(*sub, options, typed); break;
-    case Command::run:
+    case Subcommand::trace: add_trace(*sub, options, typed); break;
+    case Subcommand::report: add_report(*sub, options, typed); break;
+    case Subcommand::run:
       add_run(*sub, options, typed);
       sub->formatter(std::make_shared<RunHelp>());
       break;
@@ -262,7 +262,7 @@ bool takes_value(const CLI::App& app, const std::string& name) {
 
 /// Is the next argument the value of this one? `-jo FILE` and `-oFILE` are understood as getopt(3) does.
 bool value_follows(const CLI::App& app, const std::string& argument) {
-  if (argument.starts_with("--")) return argument.find('=') == std::string::npos && takes_value(app, argument);
+  if (argument.starts_with("--")) return takes_value(app, argument);  // with =VALUE it is no option's name
   for (std::size_t at = 1; at < argument.size(); ++at)
     if (takes_value(app, std::string{'-', argument[at]})) return at + 1 == argument.size();
   return false;
@@ -353,7 +353,7 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& gi
                     (arguments.front() == "-h" || arguments.front() == "--help" || arguments.front() == "--version");
   if (arguments.empty() || (arguments.front().starts_with('-') && !asks)) arguments.insert(arguments.begin(), "trace");
   const CLI::App* command = command_of(app, arguments, options);
-  if (options.command == Command::run) options.command_line = cut_command(*command, arguments);
+  if (options.command == Subcommand::run) options.command_line = cut_command(*command, arguments);
 
   const std::string see = fmt::format("; see closewatch {}--help", command ? command->get_name() + " " : "");
   try {

@@ -18,10 +18,10 @@ namespace closewatch {
 /// Exit statuses (contract, section 1). `run` passes COMMAND's own on.
 enum class Exit : std::uint8_t { done = 0, failed = 1, usage = 2, leak = 3, incomplete = 4 };
 
-enum class Command : std::uint8_t { trace, report, run };
+enum class Subcommand : std::uint8_t { trace, report, run };
 
 struct Options {
-  Command command = Command::trace;
+  Subcommand command = Subcommand::trace;
   std::vector<std::uint32_t> pids;
   bool children = false;
   std::vector<std::string> comms;

@@ -80,8 +80,9 @@ int run_command(const Options& options, const SignalsBefore& before) {
   });
   const auto ran = session.run(started(options));
   if (!ran) {
-    // COMMAND is not to suffer for it: it goes on, and its status is what counts.
-    spdlog::error("{}; COMMAND goes on unwatched", message_of(ran.error()));
+    spdlog::error("{}{}", message_of(ran.error()), command->released() ? "; COMMAND goes on unwatched" : "");
+    // What was never let go has done nothing; what was is not to suffer for it, and its status is what counts.
+    if (!command->released()) return std::to_underlying(Exit::failed);
   }
   const auto end = command->wait();
   if (!end) return std::to_underlying(failed(end.error()));

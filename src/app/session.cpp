@@ -57,10 +57,8 @@ class Signals {
     sigemptyset(&set_);
     for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) sigaddset(&set_, signal);
     if (passes_on)
-      for (const int signal : passed_on) sigaddset(&set_, signal);
-    // nohup(1) has it ignored; blocked it would come all the same.
-    struct sigaction hangup{};
-    if (sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaddset(&set_, SIGHUP);
+      for (const int signal : passed_on) add_unless_ignored(signal);
+    add_unless_ignored(SIGHUP);
     sigprocmask(SIG_BLOCK, &set_, &before_);
     fd_ = signalfd(-1, &set_, SFD_NONBLOCK | SFD_CLOEXEC);
   }
@@ -79,6 +77,12 @@ class Signals {
   }
 
  private:
+  /// nohup(1) has SIGHUP ignored, a shell SIGINT of what it runs in the background; blocked they would come all the same.
+  void add_unless_ignored(int signal) {
+    struct sigaction action{};
+    if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) sigaddset(&set_, signal);
+  }
+
   sigset_t set_{};
   sigset_t before_{};
   int fd_ = -1;
@@ -104,7 +108,7 @@ std::expected<void, Error> Session::start(Started started) {
   started.time_ns = now_ns();
   last_usage_ns_ = started.time_ns;
   step(started);
-  if (settings_.census) count_descriptors();
+  if (settings_.census) count_descriptors(false);
   next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   return {};
 }
@@ -155,7 +159,7 @@ std::expected<void, Error> Session::stop() {
     spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
                  std::strerror(walked.error().code));
   }
-  if (settings_.census) count_descriptors();
+  if (settings_.census) count_descriptors(true);
   check_losses();
   writer_.lift_limit();
   if (const std::uint64_t lines = writer_.resume(); lines > 0) step(OutputLost{now_ns(), lines});
@@ -208,11 +212,23 @@ std::expected<void, Error> Session::walk(Walk what) {
   return {};
 }
 
-void Session::count_descriptors() {
+// Which of them are sockets takes a look at each, and is told at the end.
+void Session::count_descriptors(bool sockets_too) {
   if (!settings_.looks_up_pids) return;
-  for (const Identity& owner : engine_.owners())
-    if (const auto counted = descriptors_of(settings_.root, {owner.key.pid, owner.key.start_ns / ns_per_tick}))
-      step(DescriptorsSeen{now_ns(), owner.key, counted->open, counted->soft_limit, counted->sockets});
+  for (const Identity& owner : engine_.owners()) {
+    const ProcessTicks process{owner.key.pid, owner.key.start_ns / ns_per_tick};
+    DescriptorsSeen seen{.time_ns = now_ns(), .key = owner.key};
+    if (const auto all = sockets_too ? descriptors_of(settings_.root, process) : std::nullopt) {
+      seen.open = all->open;
+      seen.soft_limit = all->soft_limit;
+      seen.sockets = all->sockets;
+    } else if (const auto open = sockets_too ? std::nullopt : open_descriptors(settings_.root, process)) {
+      seen.open = *open;
+    } else {
+      continue;
+    }
+    step(seen);
+  }
 }
 
 std::vector<std::string> Session::blind_spots() const {

@@ -76,7 +76,7 @@ class Session {
   enum class Walk { owners, sweep, everything };  ///< everything: the TCP tables too, and every state where asked for
   [[nodiscard]] std::expected<void, Error> walk(Walk what);
   void sweep_when_due();
-  void count_descriptors();
+  void count_descriptors(bool sockets_too);
   [[nodiscard]] std::expected<void, Error> walk_tables();
 
   /// Decodes one record and lets the engine work on it.

@@ -147,10 +147,10 @@ std::expected<KernelSource, std::string> attached_source(const KernelSettings& s
 Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
   return {
       .filters_processes = !kernel.pids.empty() || !kernel.comms.empty() || kernel.cgroup_id != 0,
-      .keeps_accounts = options.command != Command::trace,
+      .keeps_accounts = options.command != Subcommand::trace,
       .detector = {.leak_after_ns = nanoseconds(options.leak_after),
                    .sweep_ns = nanoseconds(options.sweep),
-                   .sanitizer = options.command == Command::run,
+                   .sanitizer = options.command == Subcommand::run,
                    .sees_all_processes = host_pids},
   };
 }
@@ -160,7 +160,7 @@ Session::Settings session_settings(const Options& options, const KernelSettings&
           .netns = kernel.netns,
           .looks_up_pids = host_pids,
           .quiet = options.quiet,
-          .census = options.command != Command::trace,
+          .census = options.command != Subcommand::trace,
           .ring_bytes = options.ring_bytes,
           .sweep = options.sweep,
           .duration = options.duration};

@@ -246,12 +246,12 @@ void Engine::tell(Fact fact, std::vector<Fact>& facts) {
 
 void Engine::release(std::vector<Fact>& facts, bool all) {
   while (!pending_.empty() && (all || pending_.front().until_ns <= now_ns_)) {
-    Pending pending = std::move(pending_.front());
-    pending_.pop_front();
+    Pending& pending = pending_.front();
     if (auto* fact = std::get_if<Fact>(&pending.what))
       facts.push_back(std::move(*fact));
     else
       conclude(pending, std::get<TransitionSeen>(pending.what), facts);
+    pending_.pop_front();
   }
 }
 

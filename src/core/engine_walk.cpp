@@ -15,6 +15,10 @@ constexpr std::uint64_t walk_share = 10;
 /// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant.
 constexpr std::int64_t time_wait_ns = 60'000'000'000;
 
+State state_in_bucket(const TransitionSeen& seen) {
+  return bucket_of(seen, ending_of(seen, false)) == Bucket::time_wait ? State::time_wait : State::fin_wait2;
+}
+
 }  // namespace
 
 void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
@@ -170,6 +174,7 @@ void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
     if (const auto ended = early_buckets_.extract(bucket.cookie)) {
       row.connection = connection(row.connection.id, ended.mapped().tuple, ended.mapped().evidence.mptcp);
       row.responsible = responsible(ended.mapped().attribution, ended.mapped().process, facts);
+      if (state_in_bucket(ended.mapped()) == bucket.substate) row.age_ns = since(now_ns_, ended.mapped().time_ns);
     } else {
       const Listener* listener = listeners_.by_local_end(bucket.tuple);
       if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
@@ -180,8 +185,7 @@ void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
   for (const auto& [cookie, seen] : early_buckets_)
     tell(Snapshot{.time_ns = time_ns,
                   .connection = connection({seen.tuple.netns, cookie}, seen.tuple, seen.evidence.mptcp),
-                  .state = bucket_of(seen, ending_of(seen, false)) == Bucket::time_wait ? State::time_wait
-                                                                                        : State::fin_wait2,
+                  .state = state_in_bucket(seen),
                   .age_ns = since(now_ns_, seen.time_ns),
                   .responsible = responsible(seen.attribution, seen.process, facts)},
          facts);
@@ -203,6 +207,7 @@ bool Engine::want_owner_walk(std::vector<Fact>& facts) {
 
 Finding Engine::finding_of(const Judgement& judgement, std::vector<Fact>& facts) {
   const Judged& socket = judgement.socket;
+  const std::uint64_t until_ns = socket.resolution ? socket.resolved_ns : judgement.time_ns;
   Finding finding{
       .time_ns = realtime(judgement.time_ns),
       .connection = connection({socket.tuple.netns, socket.cookie}, socket.tuple, socket.mptcp),
@@ -211,7 +216,7 @@ Finding Engine::finding_of(const Judgement& judgement, std::vector<Fact>& facts)
       .kind = socket.kind,
       .verdict = socket.verdict,
       .resolution = socket.resolution,
-      .age_ns = judgement.time_ns > socket.since_ns ? judgement.time_ns - socket.since_ns : 0,
+      .age_ns = until_ns > socket.since_ns ? until_ns - socket.since_ns : 0,
       .age_is_lower_bound = socket.since_is_lower_bound,
       .condition = socket.condition,
       .holders = socket.holders,

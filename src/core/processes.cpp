@@ -26,6 +26,12 @@ Processes::Found Processes::find(const Identity& identity) {
   return {entry, true};
 }
 
+const ProcessEntry* Processes::known(const Identity& identity) const {
+  const auto found = entries_.find(identity.key);
+  if (found == entries_.end() || found->second->exec_id != identity.exec_id) return nullptr;
+  return found->second.get();
+}
+
 void Processes::resolve(const ProcessResolved& answer) {
   const auto found = entries_.find(answer.key);
   if (found == entries_.end() || found->second->exec_id != answer.exec_id) return;

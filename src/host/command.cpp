@@ -4,6 +4,7 @@
 #include "host/machine.hpp"
 #include "host/processes.hpp"
 
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -12,6 +13,7 @@
 
 #include <array>
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 namespace closewatch {
@@ -38,6 +40,20 @@ std::optional<Word> hear(int gate, int flags) {
   return word;
 }
 
+/// execvp() says EACCES also where a folder of PATH is closed to the user (root's PATH, COMMAND as somebody else) and
+/// no other has the name: a shell says that it is not found.
+bool found_in_path(const std::string& name) {
+  const char* path = getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "/bin:/usr/bin";
+  for (bool last = false; !last;) {
+    const std::string_view folder = rest.substr(0, rest.find(':'));
+    last = folder.size() == rest.size();
+    rest.remove_prefix(last ? folder.size() : folder.size() + 1);
+    if (access((std::filesystem::path{folder} / name).c_str(), F_OK) == 0) return true;
+  }
+  return false;
+}
+
 /// The child, from fork to exec. A closed gate means that we are not to run at all.
 [[noreturn]] void become_command(int gate, const std::vector<std::string>& arguments, const std::optional<User>& user,
                                  const SignalsBefore& signals) {
@@ -59,7 +75,9 @@ std::optional<Word> hear(int gate, int flags) {
   while (length < 0 && errno == EINTR);
   if (length != sizeof open) _exit(status_not_executable);
   execvp(words.front(), words.data());
-  const int code = errno;
+  int code = errno;
+  const std::string& name = arguments.front();
+  if (code == EACCES && name.find('/') == std::string::npos && !found_in_path(name)) code = ENOENT;
   say(gate, {Step::executed, code});
   _exit(code == ENOENT ? status_not_found : status_not_executable);
 }
@@ -122,9 +140,13 @@ Command::Command(Command&& other) noexcept
 
 Command::~Command() {
   if (pid_ < 0 || released_) return;
+  call_off();
+  if (!wait_for(pid_)) return;  // somebody else has waited for it
+}
+
+void Command::call_off() {
   gate_.close();
   send(SIGCONT);  // it may have been stopped while it waited
-  (void)wait_for(pid_);
 }
 
 void Command::release() {
@@ -136,13 +158,16 @@ void Command::release() {
 void Command::send(int signal) const { (void)syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0); }
 
 std::expected<CommandEnd, Error> Command::wait() {
+  if (!released_) call_off();  // or each would wait for the other
   const auto status = wait_for(pid_);
   if (!status) return std::unexpected(status.error());
   pid_ = -1;
   CommandEnd end{.signalled = WIFSIGNALED(*status),
                  .number = WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status),
                  .not_run = std::nullopt};
-  if (const auto word = hear(gate_.get(), MSG_DONTWAIT); word && word->step == Step::executed)
+  if (!released_)
+    end.not_run = Error{"run " + name_, ECANCELED, ""};
+  else if (const auto word = hear(gate_.get(), MSG_DONTWAIT); word && word->step == Step::executed)
     end.not_run = not_executed(name_, word->code);
   return end;
 }

@@ -48,13 +48,16 @@ class Command {
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }
   /// Lets it execute COMMAND. Nothing happens where it has ended already.
   void release();
+  [[nodiscard]] bool released() const { return released_; }
   /// Passes a signal on.
   void send(int signal) const;
-  /// Waits for its end; at once where pidfd() is readable. To be called once.
+  /// Waits for its end; at once where pidfd() is readable. One that was never released ends here, not run. To be called
+  /// once.
   [[nodiscard]] std::expected<CommandEnd, Error> wait();
 
  private:
   Command(pid_t pid, Descriptor pidfd, Descriptor gate, std::string name);
+  void call_off();
   pid_t pid_ = -1;  ///< -1 once waited for
   Descriptor pidfd_;
   Descriptor gate_;  ///< to the child: a byte opens it; from the child: what it could not do

@@ -25,11 +25,12 @@ inline constexpr std::uint64_t no_limit = std::numeric_limits<std::uint64_t>::ma
 /// The soft limit in /proc/PID/limits.
 [[nodiscard]] std::optional<std::uint64_t> parse_descriptor_limit(std::string_view limits);
 
-/// Counted one by one, and exactly: which of them are sockets is told by nothing but their links. Empty where the
-/// process has ended, also where its pid has been given to another, and where it is not ours to ask (CAP_SYS_PTRACE).
+/// Counted one by one, and exactly: which of them are sockets is told by nothing but their links. At some 3 us each
+/// (19,000 of them: 53 ms, 108 ms the first time) it is nothing for every sweep. Empty where the process has ended,
+/// also where its pid has been given to another, and where it is not ours to ask (CAP_SYS_PTRACE).
 [[nodiscard]] std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, const ProcessTicks& process);
 
-/// Only how many are open. Linux keeps the number since 6.2 (st_size of /proc/PID/fd); before, they are counted.
+/// Only how many are open. Linux keeps the number since 6.2 (st_size of /proc/PID/fd; 20 us); before, they are counted.
 [[nodiscard]] std::optional<std::uint64_t> open_descriptors(const std::filesystem::path& root,
                                                             const ProcessTicks& process);
 

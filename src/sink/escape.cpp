@@ -6,6 +6,7 @@
 #include <wchar.h>
 
 #include <algorithm>
+#include <algorithm>
 #include <array>
 #include <iterator>
 
@@ -56,7 +57,6 @@ bool misleads(char32_t point) {
 }  // namespace
 
 void append_json(Buffer& out, std::string_view text) {
-  const auto append = [&](std::string_view piece) { out.append(piece.data(), piece.data() + piece.size()); };
   out.push_back('"');
   while (!text.empty()) {
     // The common case in one piece: plain ASCII.
@@ -66,26 +66,30 @@ void append_json(Buffer& out, std::string_view text) {
       if (c < 0x20 || c >= 0x7F || c == '"' || c == '\\') break;
       ++plain;
     }
-    append(text.substr(0, plain));
+    append(out, text.substr(0, plain));
     text.remove_prefix(plain);
     if (text.empty()) break;
     const Decoded decoded = decode_utf8(text);
     if (!decoded.valid)
-      append(replacement);
+      append(out, replacement);
     else if (decoded.point == '"' || decoded.point == '\\')
       out.push_back('\\'), out.push_back(static_cast<char>(decoded.point));
     else if (decoded.point < 0x20 || (decoded.point >= 0x7F && decoded.point < 0xA0))
       fmt::format_to(std::back_inserter(out), FMT_COMPILE("\\u{:04x}"), static_cast<unsigned>(decoded.point));
     else
-      append(text.substr(0, decoded.length));
+      append(out, text.substr(0, decoded.length));
     text.remove_prefix(decoded.length);
   }
   out.push_back('"');
 }
 
 std::string printable(std::string_view text, bool utf8, std::size_t width) {
-  std::string out;
-  std::size_t columns = 0;
+  // The common case in one piece.
+  const auto plain = std::find_if(text.begin(), text.end(), [](char c) { return c < 0x20 || c >= 0x7F; });
+  const auto length = static_cast<std::size_t>(plain - text.begin());
+  std::string out{text.substr(0, width == 0 ? length : std::min(length, width))};
+  std::size_t columns = out.size();
+  text.remove_prefix(length);
   while (!text.empty()) {
     const Decoded decoded = decode_utf8(text);
     std::string_view shown = text.substr(0, decoded.length);
@@ -119,13 +123,24 @@ std::size_t columns_of(std::string_view printable_text) {
   return columns;
 }
 
-std::string address_text(const Address& address, Family family) {
-  // inet_ntop() goes through snprintf() for IPv4: a tenth of the time of a line, and this is the same text.
-  if (family == Family::ipv4)
-    return fmt::format(FMT_COMPILE("{}.{}.{}.{}"), address[0], address[1], address[2], address[3]);
+void append_address(Buffer& out, const Address& address, Family family) {
+  if (family == Family::ipv4) {
+    // inet_ntop() goes through snprintf() for IPv4: a tenth of the time of a line, and this is the same text.
+    for (std::size_t at = 0; at < 4; ++at) {
+      if (at > 0) out.push_back('.');
+      append(out, address[at]);
+    }
+    return;
+  }
   std::array<char, INET6_ADDRSTRLEN> text{};
   inet_ntop(AF_INET6, address.data(), text.data(), text.size());
-  return text.data();
+  append(out, std::string_view{text.data()});
+}
+
+std::string address_text(const Address& address, Family family) {
+  Buffer text;
+  append_address(text, address, family);
+  return {text.data(), text.size()};
 }
 
 std::string endpoint_text(const Endpoint& endpoint, Family family) {

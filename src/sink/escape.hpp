@@ -9,12 +9,25 @@
 #include <fmt/format.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace closewatch {
 
 using Buffer = fmt::memory_buffer;
+
+/// What every line consists of is put together by these: a format string, even a compiled one, takes several times as
+/// long, and lines are most of what watching costs in user space.
+inline void append(Buffer& out, std::string_view text) {
+  const std::size_t at = out.size();
+  out.resize(at + text.size());
+  text.copy(out.data() + at, text.size());
+}
+inline void append(Buffer& out, std::uint64_t number) {
+  const fmt::format_int digits{number};
+  append(out, std::string_view{digits.data(), digits.size()});
+}
 
 /// A JSON string with its quotes (RFC 8259 section 7). What is no UTF-8 becomes U+FFFD; control characters, C1 (which a
 /// terminal may obey) among them, are written as \u00xx.
@@ -28,6 +41,7 @@ void append_json(Buffer& out, std::string_view text);
 [[nodiscard]] std::size_t columns_of(std::string_view printable_text);
 
 /// As inet_ntop(3).
+void append_address(Buffer& out, const Address& address, Family family);
 [[nodiscard]] std::string address_text(const Address& address, Family family);
 
 /// As `ss` prints it: 127.0.0.1:8080, [::1]:8080.

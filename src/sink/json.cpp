@@ -5,23 +5,18 @@
 
 #include <fmt/chrono.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <ctime>
 #include <functional>
 
 namespace closewatch {
 
-using json::append;
 using json::append_mention;
 using json::append_or_null;
 using json::format;
 
 namespace {
-
-void append_connection(Buffer& out, const Connection& connection) {
-  append(out, ",\"conn\":");
-  json::append_connection(out, connection);
-}
 
 void append_totals(Buffer& out, const TotalsSoFar& totals) {
   format(out, FMT_COMPILE(",\"events\":{},\"lost\":{},\"connections\":{},\"cpu_ms\":{},\"rss_bytes\":{}"),
@@ -49,49 +44,72 @@ void JsonSink::take(const Fact& fact) {
   writer_.put({line_.data(), line_.size()});
 }
 
-// RFC 3339, UTC, nanoseconds.
-void JsonSink::append_time(std::int64_t time_ns) {
+void JsonSink::begin(EventType type, std::int64_t time_ns) {
   constexpr std::int64_t second_ns = 1'000'000'000;
-  if (time_ns / second_ns != second_ || date_.empty()) {
+  constexpr std::size_t digits = 9;
+  if (time_ns / second_ns != second_ || run_and_second_.empty()) {
     second_ = time_ns / second_ns;
-    date_ = fmt::format(FMT_COMPILE("{:%Y-%m-%dT%H:%M:%S}"), fmt::gmtime(static_cast<std::time_t>(second_)));
+    run_and_second_ = fmt::format(FMT_COMPILE(",\"run\":\"{}\",\"time\":\"{:%Y-%m-%dT%H:%M:%S}."), run_,
+                                  fmt::gmtime(static_cast<std::time_t>(second_)));
   }
-  format(line_, FMT_COMPILE("\"{}.{:09}Z\""), date_, time_ns % second_ns);
+  append(line_, "{\"schema\":\"closewatch/1\",\"type\":\"");
+  append(line_, name(type));
+  append(line_, "\",\"seq\":");
+  append(line_, seq_++);
+  append(line_, run_and_second_);
+  const fmt::format_int nanoseconds{static_cast<std::uint64_t>(time_ns % second_ns)};
+  append(line_, std::string_view{"000000000"}.substr(std::min(nanoseconds.size(), digits)));
+  append(line_, std::string_view{nanoseconds.data(), nanoseconds.size()});
+  append(line_, "Z\"");
 }
 
-const JsonSink::Written& JsonSink::written(const std::shared_ptr<const ProcessEntry>& entry) {
-  Written& slot = written_[std::hash<const void*>{}(entry.get()) / alignof(std::max_align_t) % written_.size()];
-  if (slot.entry == entry) return slot;
+void JsonSink::append_connection(const Connection& connection) {
+  WrittenConnection& slot = connections_[connection.id.cookie % connections_.size()];
+  if (slot.text.empty() || slot.connection != connection) {
+    Buffer text;
+    append(text, ",\"conn\":");
+    json::append_connection(text, connection);
+    slot.text.assign(text.data(), text.size());
+    slot.connection = connection;
+  }
+  append(line_, slot.text);
+}
+
+const JsonSink::WrittenProcess& JsonSink::written(const Process& process) {
+  const std::size_t hash = std::hash<const void*>{}(process.entry.get()) / alignof(std::max_align_t);
+  WrittenProcess& slot = processes_[hash % processes_.size()];
+  if (slot.entry == process.entry && slot.identity == process.identity && slot.exited == process.entry->exited)
+    return slot;
   Buffer text;
-  json::append_before_uid(text, entry->details);
-  slot.before_uid.assign(text.data(), text.size());
+  json::append_process(text, process);
+  slot.text.assign(text.data(), text.size());
   text.clear();
-  json::append_after_uid(text, entry->details);
-  slot.after_uid.assign(text.data(), text.size());
-  slot.entry = entry;
+  append_mention(text, process.identity);
+  slot.mention = text.size();
+  slot.entry = process.entry;
+  slot.identity = process.identity;
+  slot.exited = process.entry->exited;
   return slot;
 }
 
 void JsonSink::append_responsible(const Responsible& responsible) {
   append(line_, ",\"process\":");
-  if (responsible.process) {
-    const Process& process = *responsible.process;
-    const Written& constant = written(process.entry);
-    append_mention(line_, process.identity);
-    append(line_, constant.before_uid);
-    format(line_, FMT_COMPILE("{}"), process.identity.uid);
-    append(line_, constant.after_uid);
-    append(line_, process.entry->exited ? ",\"exited\":true}" : ",\"exited\":false}");
-  } else {
+  if (responsible.process)
+    append(line_, written(*responsible.process).text);
+  else
     append(line_, "null");
-  }
-  format(line_, FMT_COMPILE(",\"attribution\":\"{}\""), name(responsible.attribution));
+  append(line_, ",\"attribution\":");
+  json::append_word(line_, name(responsible.attribution));
 }
 
-void JsonSink::begin(EventType type, std::int64_t time_ns) {
-  format(line_, FMT_COMPILE("{{\"schema\":\"closewatch/1\",\"type\":\"{}\",\"seq\":{},\"run\":\"{}\",\"time\":"),
-         name(type), seq_++, run_);
-  append_time(time_ns);
+// The one who made the call is as a rule the one responsible, and written already.
+void JsonSink::append_mention_of(const Identity& identity, const Responsible& responsible) {
+  if (responsible.process && responsible.process->identity == identity) {
+    const WrittenProcess& known = written(*responsible.process);
+    append(line_, std::string_view{known.text}.substr(0, known.mention));
+  } else {
+    append_mention(line_, identity);
+  }
 }
 
 void JsonSink::body(const Hello& hello) {
@@ -114,7 +132,7 @@ void JsonSink::body(const Hello& hello) {
 }
 
 void JsonSink::body(const Snapshot& row) {
-  append_connection(line_, row.connection);
+  append_connection(row.connection);
   format(line_, FMT_COMPILE(",\"state\":\"{}\",\"age_ns\":"), name(row.state));
   append_or_null(line_, row.age_ns);
   append_responsible(row.responsible);
@@ -123,46 +141,60 @@ void JsonSink::body(const Snapshot& row) {
 void JsonSink::body(const SnapshotEnd&) {}
 
 void JsonSink::body(const Transition& transition) {
-  append_connection(line_, transition.connection);
-  format(line_, FMT_COMPILE(",\"from\":\"{}\",\"to\":\"{}\",\"in_state_ns\":"), name(transition.from),
-         name(transition.to));
+  append_connection(transition.connection);
+  append(line_, ",\"from\":");
+  json::append_word(line_, name(transition.from));
+  append(line_, ",\"to\":");
+  json::append_word(line_, name(transition.to));
+  append(line_, ",\"in_state_ns\":");
   append_or_null(line_, transition.in_state_ns);
   append_responsible(transition.responsible);
   append(line_, ",\"actor\":");
   if (transition.actor) {
-    append_mention(line_, *transition.actor);
+    append_mention_of(*transition.actor, transition.responsible);
     append(line_, "}");
   } else {
     append(line_, "null");
   }
-  format(line_, FMT_COMPILE(",\"cause\":\"{}\",\"observed\":\"event\""), name(transition.cause));
+  append(line_, ",\"cause\":");
+  json::append_word(line_, name(transition.cause));
+  append(line_, ",\"observed\":\"event\"");
 }
 
 void JsonSink::body(const Closed& closed) {
-  append_connection(line_, closed.connection);
+  append_connection(closed.connection);
   append_responsible(closed.responsible);
   append(line_, ",\"closer\":");
   if (closed.closer) {
-    append_mention(line_, closed.closer->process);
-    format(line_, FMT_COMPILE(",\"by\":\"{}\"}}"), name(closed.closer->by));
+    append_mention_of(closed.closer->process, closed.responsible);
+    append(line_, ",\"by\":");
+    json::append_word(line_, name(closed.closer->by));
+    append(line_, "}");
   } else {
     append(line_, "null");
   }
-  format(line_, FMT_COMPILE(",\"first_fin\":\"{}\",\"ending\":\"{}\",\"errno\":{},\"bucket\":"), name(closed.first_fin),
-         name(closed.ending), closed.error);
+  append(line_, ",\"first_fin\":");
+  json::append_word(line_, name(closed.first_fin));
+  append(line_, ",\"ending\":");
+  json::append_word(line_, name(closed.ending));
+  format(line_, FMT_COMPILE(",\"errno\":{}"), closed.error);
+  append(line_, ",\"bucket\":");
   if (closed.bucket == Bucket::unknown)
     append(line_, "null");
   else
-    format(line_, FMT_COMPILE("\"{}\""), name(closed.bucket));
+    json::append_word(line_, name(closed.bucket));
   append(line_, ",\"states_ns\":");
   json::append_states(line_, closed.states_ns);
   append(line_, ",\"duration_ns\":");
   append_or_null(line_, closed.duration_ns);
-  format(line_, FMT_COMPILE(",\"bytes_sent\":{},\"bytes_received\":{}"), closed.bytes_sent, closed.bytes_received);
+  append(line_, ",\"bytes_sent\":");
+  append(line_, closed.bytes_sent);
+  append(line_, ",\"bytes_received\":");
+  append(line_, closed.bytes_received);
 }
 
 void JsonSink::body(const Finding& finding) {
-  append_connection(line_, finding.connection);
+  append_connection(finding.connection);
   append_responsible(finding.responsible);
   format(line_, FMT_COMPILE(",\"status\":\"{}\",\"kind\":\"{}\",\"verdict\":\"{}\",\"resolution\":"),
          name(finding.status), name(finding.kind), name(finding.verdict));

@@ -19,16 +19,24 @@ class JsonSink final : public Sink {
   void take(const Fact& fact) override;
 
  private:
-  /// What does not change about a process, written once. Held by the entry itself, so that its address is not reused.
-  struct Written {
+  /// A process written out, for the next line of its. Holds the entry itself, so that its address is not reused.
+  struct WrittenProcess {
     std::shared_ptr<const ProcessEntry> entry;
-    std::string before_uid;
-    std::string after_uid;
+    Identity identity;
+    bool exited = false;
+    std::string text;
+    std::size_t mention = 0;  ///< of the text: how much is what other mentions show
+  };
+  /// Likewise a connection: it has four lines or so, one soon after the other.
+  struct WrittenConnection {
+    Connection connection;
+    std::string text;
   };
 
-  void append_time(std::int64_t time_ns);
+  void append_connection(const Connection& connection);
   void append_responsible(const Responsible& responsible);
-  const Written& written(const std::shared_ptr<const ProcessEntry>& entry);
+  void append_mention_of(const Identity& identity, const Responsible& responsible);
+  const WrittenProcess& written(const Process& process);
   void begin(EventType type, std::int64_t time_ns);
   void body(const Hello& hello);
   void body(const Snapshot& row);
@@ -48,9 +56,10 @@ class JsonSink final : public Sink {
   Buffer line_;
   std::string run_;
   std::uint64_t seq_ = 0;
-  std::int64_t second_ = -1;  ///< the one that `date_` is of
-  std::string date_;
-  std::array<Written, 256> written_;
+  std::int64_t second_ = -1;
+  std::string run_and_second_;  ///< what the lines of a second have in common
+  std::array<WrittenProcess, 256> processes_;
+  std::array<WrittenConnection, 256> connections_;
 };
 
 }  // namespace closewatch

@@ -9,8 +9,12 @@ namespace closewatch::json {
 namespace {
 
 void append_end(Buffer& out, std::string_view name, const Endpoint& endpoint, Family family) {
-  format(out, FMT_COMPILE("\"{}\":{{\"address\":\"{}\",\"port\":{}}}"), name, address_text(endpoint.address, family),
-         endpoint.port);
+  append_word(out, name);
+  append(out, ":{\"address\":\"");
+  append_address(out, endpoint.address, family);
+  append(out, "\",\"port\":");
+  append(out, endpoint.port);
+  append(out, "}");
 }
 
 void append_frame(Buffer& out, const Frame& frame) {
@@ -50,7 +54,7 @@ void append_or_null(Buffer& out, const std::optional<std::string>& text) {
 
 void append_or_null(Buffer& out, const std::optional<std::uint64_t>& value) {
   if (value)
-    format(out, FMT_COMPILE("{}"), *value);
+    append(out, *value);
   else
     append(out, "null");
 }
@@ -70,12 +74,17 @@ void append_time(Buffer& out, std::int64_t time_ns) {
 
 void append_connection(Buffer& out, const Connection& connection) {
   const Tuple& tuple = connection.tuple;
-  format(out, FMT_COMPILE("{{\"id\":\"{}:{}\",\"netns\":{},\"family\":\"{}\",\"role\":"), connection.id.netns,
-         connection.id.cookie, connection.id.netns, tuple.family == Family::ipv4 ? "ipv4" : "ipv6");
+  append(out, "{\"id\":\"");
+  append(out, connection.id.netns);
+  append(out, ":");
+  append(out, connection.id.cookie);
+  append(out, "\",\"netns\":");
+  append(out, connection.id.netns);
+  append(out, tuple.family == Family::ipv4 ? ",\"family\":\"ipv4\",\"role\":" : ",\"family\":\"ipv6\",\"role\":");
   if (tuple.role == Role::unknown)
     append(out, "null");
   else
-    format(out, FMT_COMPILE("\"{}\""), name(tuple.role));
+    append_word(out, name(tuple.role));
   append(out, ",");
   append_end(out, "local", tuple.local, tuple.family);
   append(out, ",");
@@ -84,7 +93,11 @@ void append_connection(Buffer& out, const Connection& connection) {
 }
 
 void append_mention(Buffer& out, const Identity& identity) {
-  format(out, FMT_COMPILE("{{\"pid\":{},\"start_ns\":{},\"comm\":"), identity.key.pid, identity.key.start_ns);
+  append(out, "{\"pid\":");
+  append(out, identity.key.pid);
+  append(out, ",\"start_ns\":");
+  append(out, identity.key.start_ns);
+  append(out, ",\"comm\":");
   append_json(out, text(identity.comm));
 }
 
@@ -143,7 +156,10 @@ void append_states(Buffer& out, const std::array<std::uint64_t, state_slots>& va
   for (const State state : listed_states) {
     const std::uint64_t value = values[std::to_underlying(state)];
     if (value == 0) continue;
-    format(out, FMT_COMPILE("{}\"{}\":{}"), comma, name(state), value);
+    append(out, comma);
+    append_word(out, name(state));
+    append(out, ":");
+    append(out, value);
     comma = ",";
   }
   append(out, "}");

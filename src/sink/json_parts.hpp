@@ -23,8 +23,6 @@
 
 namespace closewatch::json {
 
-inline void append(Buffer& out, std::string_view text) { out.append(text.data(), text.data() + text.size()); }
-
 template <typename... Values>
 void format(Buffer& out, auto compiled, Values&&... values) {
   fmt::format_to(std::back_inserter(out), compiled, std::forward<Values>(values)...);
@@ -41,6 +39,12 @@ void append_time(Buffer& out, std::int64_t time_ns);
 void append_connection(Buffer& out, const Connection& connection);
 /// The three keys by which a process is mentioned; the caller closes the object.
 void append_mention(Buffer& out, const Identity& identity);
+/// A string that needs no escape: a word of ours.
+inline void append_word(Buffer& out, std::string_view word) {
+  out.push_back('"');
+  append(out, word);
+  out.push_back('"');
+}
 /// What does not change about a process: the keys on either side of its uid.
 void append_before_uid(Buffer& out, const ProcessDetails& details);
 void append_after_uid(Buffer& out, const ProcessDetails& details);

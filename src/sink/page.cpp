@@ -32,8 +32,8 @@ std::size_t bytes_within(std::string_view text, std::size_t columns) {
 
 }  // namespace
 
-void Page::paragraph(std::size_t indent, std::string_view text, Colour colour) {
-  const std::string more(indent + 2, ' ');
+void Page::wrap(std::size_t indent, std::size_t hanging, std::string_view text, Colour colour) {
+  const std::string more(hanging, ' ');
   std::string line(indent, ' ');
   bool empty = true;
   while (!text.empty()) {

@@ -15,14 +15,21 @@ class Page {
  public:
   Page(std::size_t width, bool coloured) : width_(width), coloured_(coloured) {}
 
-  /// Broken between words, where it is too long; what follows a break is indented by two more.
-  void paragraph(std::size_t indent, std::string_view text, Colour colour = Colour::none);
+  /// Broken between words, where it is too long.
+  void paragraph(std::size_t indent, std::string_view text, Colour colour = Colour::none) {
+    wrap(indent, indent, text, colour);
+  }
+  /// The same; what follows a break is indented by two more.
+  void item(std::size_t indent, std::string_view text, Colour colour = Colour::none) {
+    wrap(indent, indent + 2, text, colour);
+  }
   /// As it is: a row of a table.
   void row(std::string_view text, Colour colour = Colour::none);
   void blank() { text_.push_back('\n'); }
   [[nodiscard]] const std::string& text() const { return text_; }
 
  private:
+  void wrap(std::size_t indent, std::size_t hanging, std::string_view text, Colour colour);
   void put(std::string_view line, Colour colour);
 
   std::size_t width_;

@@ -9,7 +9,6 @@
 namespace closewatch {
 namespace {
 
-using json::append;
 using json::append_or_null;
 using json::format;
 

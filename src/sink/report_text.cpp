@@ -35,6 +35,9 @@ struct Row {
 
 bool is_troubled(const Row& row) { return row.findings->close_wait.leaked + row.findings->close_wait.stuck != 0; }
 
+/// Something of it is on its way out, if only in TIME_WAIT: of the rest there is nothing to tell.
+bool is_closing(const Row& row) { return row.findings->close_wait.now + row.findings->time_wait.now != 0; }
+
 Colour colour_of(const Row& row) {
   const CloseWaitReport& close_wait = row.findings->close_wait;
   return close_wait.leaked != 0 ? Colour::red : close_wait.stuck != 0 ? Colour::yellow : Colour::none;
@@ -72,6 +75,7 @@ class Text {
   void head();
   void verdict();
   void table();
+  [[nodiscard]] std::string more(std::size_t number) const;
   void titles();
   void row(const Row& row);
   void details(const Row& row);
@@ -152,7 +156,8 @@ std::vector<Row> Text::rows() const {
 Row Text::row_of(const WorkloadReport& report) const {
   const Workload& workload = report.workload;
   Row row;
-  row.name = workload.executable.empty() ? "unknown" : show(words::base_name(workload.executable));
+  row.name = workload.executable.empty() ? (report.processes == 0 ? "unknown" : "others")
+                                         : show(words::base_name(workload.executable));
   if (workload.service.side != Role::unknown) row.end = service_text(workload.service);
   if (workload.container) row.where = "container " + show(*workload.container);
   if (!workload.cgroup.empty() && workload.cgroup != "/")
@@ -190,26 +195,27 @@ std::string Text::name_of(const Row& row, std::size_t width) const {
 
 void Text::table() {
   std::vector<Row> all = rows();
-  if (all.empty()) return;
   const auto healthy = std::stable_partition(all.begin(), all.end(), is_troubled);
+  const auto idle = std::stable_partition(healthy, all.end(), is_closing);
+  const auto troubled = static_cast<std::size_t>(healthy - all.begin());
+  const auto worth_a_row = static_cast<std::size_t>(idle - healthy);
+  if (troubled + worth_a_row == 0) return;
   page_.blank();
   titles();
-  const auto troubled = static_cast<std::size_t>(healthy - all.begin());
   for (std::size_t at = 0; at < std::min(troubled, troubled_shown); ++at) {
     row(all[at]);
     details(all[at]);
   }
-  const std::string_view what = by_ == ReportRows::workload ? "workload" : "process";
   if (troubled > troubled_shown)
-    page_.paragraph(0, fmt::format(FMT_COMPILE("and {} that leak or are stuck (--json has all)"),
-                                   words::count(troubled - troubled_shown, "more " + std::string{what})));
-  const std::size_t without = all.size() - troubled;
-  const std::size_t shown = std::min(without, troubled == 0 ? healthy_shown : healthy_shown_below_trouble);
+    page_.paragraph(0, "and " + more(troubled - troubled_shown) + " with leaked or stuck sockets (--json has all)");
+  const std::size_t shown = std::min(worth_a_row, troubled == 0 ? healthy_shown : healthy_shown_below_trouble);
   for (std::size_t at = 0; at < shown; ++at) row(all[troubled + at]);
-  if (without > shown)
-    page_.paragraph(0, fmt::format(FMT_COMPILE("and {}, nothing wrong with {}"),
-                                   words::count(without - shown, "more " + std::string{what}),
-                                   without - shown == 1 ? "it" : "them"));
+  if (const std::size_t rest = all.size() - troubled - shown; rest != 0)
+    page_.paragraph(0, "and " + more(rest) + (rest == 1 ? ", nothing wrong with it" : ", nothing wrong with them"));
+}
+
+std::string Text::more(std::size_t number) const {
+  return words::count(number, by_ == ReportRows::workload ? "more workload" : "more process");
 }
 
 void Text::titles() {
@@ -226,7 +232,7 @@ void Text::titles() {
 
 void Text::row(const Row& row) {
   const CloseWaitReport& close_wait = row.findings->close_wait;
-  const std::string age =
+  const std::string oldest =
       close_wait.groups.empty() ? "-" : words::age(close_wait.oldest_ns, close_wait.oldest_is_lower_bound, style_.utf8);
   const std::string fds = descriptors_text(row.findings->descriptors);
   const std::uint64_t time_wait = row.findings->time_wait.now;
@@ -243,7 +249,7 @@ void Text::row(const Row& row) {
 
 void Text::details(const Row& row) {
   const CloseWaitReport& close_wait = row.findings->close_wait;
-  if (!row.where.empty()) page_.paragraph(2, row.where);
+  if (!row.where.empty()) page_.item(2, row.where);
   std::size_t groups = 0;
   for (const GroupReport& one : close_wait.groups)
     if (one.verdict != Verdict::ok && ++groups <= groups_shown) group(one);
@@ -270,6 +276,7 @@ std::string Text::headline(const GroupReport& group) const {
                         words::place(*group.stacks->end_read, style_.utf8));
   else
     text += fmt::format(FMT_COMPILE(", {}"), words::of(group.kind));
+  text += fmt::format(FMT_COMPILE(" ({})"), name(group.kind));
   if (group.trend && *group.trend != Trend::steady) text += fmt::format(FMT_COMPILE("; {}"), name(*group.trend));
   if (group.ended != 0)
     text += fmt::format(FMT_COMPILE("; {} over by now, and not by a close()"),
@@ -279,23 +286,23 @@ std::string Text::headline(const GroupReport& group) const {
 }
 
 void Text::group(const GroupReport& group) {
-  page_.paragraph(2, headline(group), group.verdict == Verdict::leak ? Colour::red : Colour::yellow);
+  page_.item(2, headline(group), group.verdict == Verdict::leak ? Colour::red : Colour::yellow);
   if (advised_.insert(group.kind).second) {
     const auto [meaning, remedy] = advice(group.kind);
     page_.paragraph(4, fmt::format(FMT_COMPILE("{} {}"), meaning, remedy));
   }
   if (group.count > 1) {
     const std::string held = words::holders(group.holders, group.holders_in_all, style_.utf8);
-    page_.paragraph(4, words::ends(pattern_text(group.local), pattern_text(group.peer), group.side, style_.utf8) +
-                           (held.empty() ? "" : ", held by " + held));
+    page_.item(4, words::ends(pattern_text(group.local), pattern_text(group.peer), group.side, style_.utf8) +
+                      (held.empty() ? "" : ", held by " + held));
   }
   if (group.accept_queue)
     page_.paragraph(
         4, fmt::format(FMT_COMPILE("accept queue: {} of {}"), group.accept_queue->length, group.accept_queue->most));
   if (group.stacks && group.stacks->end_read)
-    page_.paragraph(4, "end read: " + words::frames(*group.stacks->end_read, style_.utf8));
+    page_.item(4, "end read: " + words::frames(*group.stacks->end_read, style_.utf8));
   if (group.stacks && group.stacks->opened)
-    page_.paragraph(4, "opened: " + words::frames(*group.stacks->opened, style_.utf8));
+    page_.item(4, "opened: " + words::frames(*group.stacks->opened, style_.utf8));
   for (std::size_t at = 0; at < std::min(group.sockets.size(), examples_shown); ++at)
     example(group.sockets[at], group.side);
 }
@@ -313,7 +320,7 @@ void Text::example(const SocketReport& socket, Role side) {
   if (condition.unsent_bytes != 0) text += ", " + bytes_text(condition.unsent_bytes) + " unsent";
   if (condition.probes != 0) text += ", " + words::count(condition.probes, "probe");
   if (condition.retransmits != 0) text += ", " + words::count(condition.retransmits, "retransmission");
-  page_.paragraph(4, text);
+  page_.item(4, text);
 }
 
 void Text::within_limit(const CloseWaitReport& close_wait) {
@@ -324,7 +331,7 @@ void Text::within_limit(const CloseWaitReport& close_wait) {
     sum += group.count;
     kinds += fmt::format(FMT_COMPILE("{}{} {}"), kinds.empty() ? "" : "; ", group.count, words::of(group.kind));
   }
-  if (sum != 0) page_.paragraph(2, words::count(sum, "other") + " not at fault so far: " + kinds);
+  if (sum != 0) page_.item(2, words::count(sum, "other") + " not at fault so far: " + kinds);
 }
 
 }  // namespace

@@ -33,24 +33,39 @@ std::string_view short_name(State state) {
   std::unreachable();
 }
 
-/// The end of a text that is too long says more of an address than its beginning.
-std::string tail(std::string text, std::size_t width, bool utf8) {
-  if (text.size() <= width) return text;
-  return (utf8 ? "…" : "~") + text.substr(text.size() - width + 1);
-}
-
 std::size_t columns_of(std::string_view ascii_or_arrow, bool utf8) {
-  // '→' and '…' are three bytes and one column each; nothing else beyond ASCII comes here.
+  // '→', '…' and '≥' are three bytes and one column each; nothing else beyond ASCII comes here.
   std::size_t columns = 0;
   for (const char c : ascii_or_arrow)
     if (!utf8 || (static_cast<unsigned char>(c) & 0xC0) != 0x80) ++columns;
   return columns;
 }
 
+void append_blanks(Buffer& out, std::size_t columns, std::size_t width) {
+  for (; columns < width; ++columns) out.push_back(' ');
+}
+
+void append_right(Buffer& out, std::string_view text, std::size_t columns, std::size_t width) {
+  append_blanks(out, columns, width);
+  append(out, text);
+}
+
 std::string padded(std::string text, std::size_t width, bool utf8) {
   const std::size_t columns = columns_of(text, utf8);
   if (columns < width) text.append(width - columns, ' ');
   return text;
+}
+
+/// The end of an address that is too long says more than its beginning.
+void append_endpoint(Buffer& out, const Endpoint& endpoint, Family family, std::size_t width, bool utf8) {
+  const std::string text = endpoint_text(endpoint, family);
+  if (text.size() > width) {
+    append(out, utf8 ? "…" : "~");
+    append(out, std::string_view{text}.substr(text.size() - width + 1));
+  } else {
+    append(out, text);
+    append_blanks(out, text.size(), width);
+  }
 }
 
 std::string_view colour_for(std::string_view to, std::optional<Ending> ending, std::optional<Verdict> verdict) {
@@ -81,15 +96,18 @@ std::string duration_text(std::uint64_t ns) {
   constexpr std::uint64_t minute = 60 * s;
   constexpr std::uint64_t hour = 60 * minute;
   constexpr std::uint64_t day = 24 * hour;
-  const auto in = [&](std::uint64_t unit) { return static_cast<double>(ns) / static_cast<double>(unit); };
+  // By tenths: rounded, so that what is longer never reads as shorter. Formatting a double takes longer than the line.
+  const auto tenths = [&](std::uint64_t unit, std::string_view name) {
+    const std::uint64_t count = (ns + unit / 20) / (unit / 10);
+    return fmt::format(FMT_COMPILE("{}.{}{}"), count / 10, count % 10, name);
+  };
   if (ns < ms) return fmt::format(FMT_COMPILE("{}us"), ns / us);
-  if (ns < 99'950 * us) return fmt::format(FMT_COMPILE("{:.1f}ms"), in(ms));
-  // Rounded, as the tenths are, so that what is longer never reads as shorter.
+  if (ns < 99'950 * us) return tenths(ms, "ms");
   if (ns < s) return fmt::format(FMT_COMPILE("{}ms"), std::min(std::uint64_t{999}, (ns + ms / 2) / ms));
-  if (ns < 99'950 * ms) return fmt::format(FMT_COMPILE("{:.1f}s"), in(s));
+  if (ns < 99'950 * ms) return tenths(s, "s");
   if (ns < 10 * minute) return fmt::format(FMT_COMPILE("{}s"), (ns + s / 2) / s);
   if (ns < 100 * minute) return fmt::format(FMT_COMPILE("{}m"), ns / minute);
-  if (ns < 2 * day) return fmt::format(FMT_COMPILE("{:.1f}h"), in(hour));
+  if (ns < 2 * day) return tenths(hour, "h");
   return fmt::format(FMT_COMPILE("{}d"), ns / day);
 }
 
@@ -195,7 +213,7 @@ void TextSink::body(const Gap& gap) {
 
 void TextSink::show(const Line& line) {
   const auto& process = line.responsible->process;
-  const std::string pid = process ? fmt::format(FMT_COMPILE("{}"), process->identity.key.pid) : "-";
+  const std::string pid = process ? std::to_string(process->identity.key.pid) : "-";
   const std::string_view comm = process ? text(process->identity.comm) : "-";
   if (!writer_.accepts()) return;
   header();
@@ -209,20 +227,48 @@ void TextSink::show(const Line& line) {
 }
 
 void TextSink::show_narrow(const Line& line, std::string_view pid, std::string_view comm) {
-  constexpr std::size_t age_columns = 6;
+  constexpr std::size_t age_width = 6;
+  constexpr std::size_t change_width = 24;
   const Tuple& tuple = line.connection->tuple;
+  append(line_, clock(line.time_ns, 0));
+  line_.push_back(' ');
+  append_right(line_, pid, pid.size(), 7);
+  line_.push_back(' ');
+  append(line_, printable(comm, style_.utf8, 8));
+  const fmt::format_int port{tuple.local.port};
+  append_blanks(line_, port.size(), 6);
+  line_.push_back(':');
+  append(line_, std::string_view{port.data(), port.size()});
+  line_.push_back(' ');
+  append_endpoint(line_, tuple.peer, tuple.family, 15, style_.utf8);
+  line_.push_back(' ');
+
   const std::string age = age_text(line);
-  const std::size_t wide_age = columns_of(age, style_.utf8);
-  std::string change;
-  if (line.from) change = fmt::format(FMT_COMPILE("{}{}"), short_name(*line.from), arrow());
-  change += line.to;
-  if (line.ending) change += fmt::format(FMT_COMPILE(" {}"), name(*line.ending));
+  const std::size_t age_columns = columns_of(age, style_.utf8);
   const std::string_view colour = colour_of(line);
-  fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:>6} {} {}{}{} {:>6}"), clock(line.time_ns, 0),
-                 pid, printable(comm, style_.utf8, 8), fmt::format(FMT_COMPILE(":{}"), tuple.local.port),
-                 padded(tail(endpoint_text(tuple.peer, tuple.family), 15, style_.utf8), 15, style_.utf8), colour,
-                 padded(change, 24 - (wide_age - std::min(wide_age, age_columns)), style_.utf8),
-                 colour.empty() ? "" : "\x1b[0m", age);
+  append(line_, colour);
+  const std::size_t columns = append_change(line);
+  append_blanks(line_, columns, change_width - (std::max(age_columns, age_width) - age_width));
+  if (!colour.empty()) append(line_, "\x1b[0m");
+  line_.push_back(' ');
+  append_right(line_, age, age_columns, age_width);
+}
+
+// Returns its columns.
+std::size_t TextSink::append_change(const Line& line) {
+  std::size_t columns = line.to.size();
+  if (line.from) {
+    append(line_, short_name(*line.from));
+    append(line_, arrow());
+    columns += short_name(*line.from).size() + 1;
+  }
+  append(line_, line.to);
+  if (line.ending) {
+    line_.push_back(' ');
+    append(line_, name(*line.ending));
+    columns += 1 + name(*line.ending).size();
+  }
+  return columns;
 }
 
 void TextSink::show_wide(const Line& line, std::string_view pid, std::string_view comm) {
@@ -267,13 +313,18 @@ void TextSink::put() {
   writer_.put({line_.data(), line_.size()});
 }
 
-std::string TextSink::clock(std::int64_t time_ns, int digits) const {
+std::string_view TextSink::clock(std::int64_t time_ns, int digits) {
   const std::int64_t local_ns = time_ns + style_.utc_offset_ns;
-  const std::int64_t of_day = local_ns / second_ns % 86'400;
-  const std::int64_t micros = local_ns % second_ns / 1000;
-  std::string clock = fmt::format(FMT_COMPILE("{:02}:{:02}:{:02}"), of_day / 3600, of_day / 60 % 60, of_day % 60);
-  if (digits == 6) clock += fmt::format(FMT_COMPILE(".{:06}"), micros);
-  return clock;
+  const std::int64_t second = local_ns / second_ns;
+  if (second != clock_second_ || clock_.empty()) {
+    const std::int64_t of_day = second % 86'400;
+    clock_second_ = second;
+    clock_ = fmt::format(FMT_COMPILE("{:02}:{:02}:{:02}"), of_day / 3600, of_day / 60 % 60, of_day % 60);
+  }
+  if (digits == 0) return std::string_view{clock_}.substr(0, clock_digits);
+  clock_.resize(clock_digits);
+  clock_ += fmt::format(FMT_COMPILE(".{:06}"), local_ns % second_ns / 1000);
+  return clock_;
 }
 
 }  // namespace closewatch

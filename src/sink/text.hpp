@@ -38,7 +38,7 @@ class TextSink final : public Sink {
     std::optional<std::uint64_t> in_state_ns;
     std::string more;  ///< wide: what else there is to say
     bool age_is_lower_bound = false;
-    std::optional<Verdict> verdict;  ///< of a finding that stands
+    std::optional<Verdict> verdict = std::nullopt;  ///< of a finding that stands
   };
 
   void show(const Line& line);
@@ -48,7 +48,9 @@ class TextSink final : public Sink {
   void put();
   [[nodiscard]] std::string age_text(const Line& line) const;
   [[nodiscard]] std::string_view colour_of(const Line& line) const;
-  [[nodiscard]] std::string clock(std::int64_t time_ns, int digits) const;
+  [[nodiscard]] std::size_t append_change(const Line& line);
+  /// Good until the next call.
+  [[nodiscard]] std::string_view clock(std::int64_t time_ns, int digits);
   [[nodiscard]] std::string_view arrow() const { return style_.utf8 ? "→" : ">"; }
 
   void body(const Snapshot& row);
@@ -64,6 +66,9 @@ class TextSink final : public Sink {
   Style style_;
   Buffer line_;
   std::size_t lines_ = 0;
+  static constexpr std::size_t clock_digits = 8;  ///< hh:mm:ss
+  std::int64_t clock_second_ = 0;
+  std::string clock_;  ///< of that second
 };
 
 /// At most six columns: 85us, 1.2ms, 12.3s, 599s, 10m, 3.4h, 12d.

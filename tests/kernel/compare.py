@@ -24,6 +24,9 @@ FIELDS = {
     "transition": ["conn", "from", "to", "in_state_ns", "process", "attribution", "actor", "cause", "observed"],
     "closed": ["conn", "process", "attribution", "closer", "first_fin", "ending", "errno", "bucket", "states_ns",
                "duration_ns", "bytes_sent", "bytes_received"],
+    "finding": ["conn", "process", "attribution", "status", "kind", "verdict", "resolution", "age_ns",
+                "age_is_lower_bound", "unread_bytes", "eof", "unsent_bytes", "retransmits", "probes", "holders",
+                "stacks", "advice"],
     "gap": ["lost", "where"],
     "stats": ["events", "lost", "connections", "cpu_ms", "rss_bytes"],
     "bye": ["events", "lost", "connections", "cpu_ms", "rss_bytes", "findings"],
@@ -45,6 +48,12 @@ VALUES = {
     "from": set(STATES.values()), "to": set(STATES.values()), "state": set(STATES.values()),
     "role": {"connect", "accept", None}, "family": {"ipv4", "ipv6"},
     "where": {"ring", "output", "table", "storage"},
+    "status": {"raised", "changed", "resolved"},
+    "kind": {"mptcp", "never_accepted", "kernel", "dead_unclosed", "write_blocked", "replying", "inherited",
+             "in_flight", "eof_unread", "eof_ignored"},
+    "verdict": {"ok", "stuck", "leak"},
+    "resolution": {"closed", "accepted", "exit", "reset_still_open", "killed", None},
+    "eof": {"unread", "peeked", "consumed", "read", "unknown"},
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z\Z")
 
@@ -82,6 +91,10 @@ def check_form(event, seq):
     if event.get("closer") is not None:
         keys_must_be("closer", event["closer"], [*MENTION, "by"])
         values_must_be_known(event["closer"])
+    for holder in event.get("holders", []):
+        keys_must_be("a holder", holder, [*MENTION, "fd"])
+    if kind == "finding" and (event["status"] == "resolved") == (event["resolution"] is None):
+        raise Failure(f"resolution is {event['resolution']} where it was {event['status']}")
     if kind == "closed":
         check_times(event)
 

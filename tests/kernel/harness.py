@@ -281,6 +281,7 @@ class Stage:
         self.other_cpu = str(min(os.sched_getaffinity(0)))
         self.netns, self.actors, self.processes, self.truth, self.watches = {}, {}, [], {}, []
         self.mounts, self.others, self.cgroups = [], [], []
+        self.programs = []  # of leaklib
 
     # -- making
 
@@ -381,6 +382,8 @@ class Stage:
     def close(self, keep):
         for watch in self.watches:
             watch.end()
+        for program in self.programs:
+            program.end()
         for actor in self.actors.values():
             actor.end()
         for process in self.others:

@@ -21,15 +21,18 @@ from harness import Failure, Skip, remove_stale_netns  # noqa: E402
 from hidden import HiddenTransitions  # noqa: E402
 import cases_before  # noqa: E402
 import cases_close  # noqa: E402
+import cases_command  # noqa: E402
 import cases_edges  # noqa: E402
 import cases_filter  # noqa: E402
 import cases_flood  # noqa: E402
+import cases_leak  # noqa: E402
 import cases_owner  # noqa: E402
+import cases_report  # noqa: E402
 import cases_run  # noqa: E402
 import cases_tun  # noqa: E402
 
 MODULES = [cases_close, cases_tun, cases_owner, cases_before, cases_filter, cases_run, cases_edges,
-           cases_flood]
+           cases_flood, cases_leak, cases_report, cases_command]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -108,7 +111,8 @@ def main():
     if os.geteuid() != 0:
         print("the kernel tests make network namespaces and load BPF programs: run them as root", file=sys.stderr)
         return 1
-    needed = [settings.closewatch, *(settings.programs / name for name in ("actor", "flood", "transition-counter"))]
+    programs = ("actor", "flood", "workload", "stackleak", "transition-counter")
+    needed = [settings.closewatch, *(settings.programs / name for name in programs)]
     missing = [path for path in needed if not path.exists()]
     if missing:
         print(f"not built: {', '.join(map(str, missing))}: run scripts/build first", file=sys.stderr)

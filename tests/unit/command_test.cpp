@@ -63,17 +63,11 @@ std::string printed(const Tree& tree, const Words& words, const std::optional<Us
   return read_file(path).value_or("");
 }
 
-/// The pipe that COMMAND has the other end of: read from it and COMMAND has come to the line that writes.
-struct Pipe {
-  Pipe() {
-    std::array<int, 2> ends{};
-    REQUIRE(pipe2(ends.data(), O_CLOEXEC) == 0);
-    read = Descriptor{ends[0]};
-    write = Descriptor{ends[1]};
-  }
-  Descriptor read;
-  Descriptor write;
-};
+/// Returns once it has stopped itself.
+void wait_until_stopped(const Command& command) {
+  siginfo_t info{};
+  REQUIRE(waitid(P_PID, command.pid(), &info, WSTOPPED | WNOWAIT) == 0);
+}
 
 /// A signal's disposition and the mask as they were, at the end of a test that changes them.
 class Restored {
@@ -159,12 +153,22 @@ TEST_CASE("command: nothing of it runs before the release", "[host][command]") {
   CHECK(std::filesystem::exists(mark));
 }
 
+TEST_CASE("command: waited for without a release it ends, not run", "[host][command]") {
+  Command command = started({"true"});
+  CHECK_FALSE(command.released());
+  const auto end = command.wait();
+  REQUIRE(end);
+  CHECK(end->exit_status() == 126);
+  REQUIRE(end->not_run);
+  CHECK(end->not_run->code == ECANCELED);
+  CHECK(waitpid(-1, nullptr, WNOHANG) < 0);
+}
+
 TEST_CASE("command: one that was stopped while it waited still goes", "[host][command]") {
   {
     const Command command = started({"true"});
     command.send(SIGSTOP);
-    siginfo_t info{};
-    REQUIRE(waitid(P_PID, command.pid(), &info, WSTOPPED | WNOWAIT) == 0);
+    wait_until_stopped(command);
   }
   CHECK(waitpid(-1, nullptr, WNOHANG) < 0);
 }
@@ -179,20 +183,13 @@ TEST_CASE("command: one that ended while it waited can be released all the same"
 }
 
 TEST_CASE("command: stopped and continued, it has not ended", "[host][command]") {
-  const Pipe pipe;
-  const Descriptor theirs{dup(pipe.write.get())};
-  Command command = started({"sh", "-c", "echo >&" + std::to_string(theirs.get()) + "; read -r line"});
+  Command command = started({"sh", "-c", "kill -STOP $$; exit 7"});
   command.release();
-  char byte = 0;
-  REQUIRE(read(pipe.read.get(), &byte, 1) == 1);
-  command.send(SIGSTOP);
-  siginfo_t info{};
-  REQUIRE(waitid(P_PID, command.pid(), &info, WSTOPPED | WNOWAIT) == 0);
+  wait_until_stopped(command);
   pollfd entry{command.pidfd(), POLLIN, 0};
   CHECK(poll(&entry, 1, 0) == 0);
   command.send(SIGCONT);
-  command.send(SIGTERM);
-  CHECK(end_of(command).exit_status() == 128 + SIGTERM);
+  CHECK(end_of(command).exit_status() == 7);
 }
 
 TEST_CASE("command: the same process group, and we are its parent", "[host][command]") {
@@ -271,14 +268,11 @@ TEST_CASE("command: its status is not lost where we were started with SIGCHLD ig
 }
 
 TEST_CASE("command: a signal is passed on", "[host][command]") {
-  const Pipe pipe;
-  const Descriptor theirs{dup(pipe.write.get())};
-  Command command = started(
-      {"bash", "-c", "trap 'exit 9' USR1; echo >&" + std::to_string(theirs.get()) + "; while :; do read -t 1; done"});
+  Command command = started({"sh", "-c", "trap 'exit 9' USR1; kill -STOP $$; exit 1"});
   command.release();
-  char byte = 0;
-  REQUIRE(read(pipe.read.get(), &byte, 1) == 1);
+  wait_until_stopped(command);
   command.send(SIGUSR1);
+  command.send(SIGCONT);
   CHECK(end_of(command).exit_status() == 9);
 }
 
@@ -369,6 +363,23 @@ TEST_CASE("user: the environment is kept, but for who it is", "[host][user]") {
   const std::string seen = printed(tree, {"sh", "-c", "echo $USER,$LOGNAME,$HOME,$CLOSEWATCH_UNIT,$PATH"}, *nobody);
   unsetenv("CLOSEWATCH_UNIT");
   CHECK(seen == "nobody,nobody," + nobody->home + ",kept," + std::string{getenv("PATH")});
+}
+
+TEST_CASE("user: a folder of PATH that is closed to COMMAND's user makes nothing found", "[host][user]") {
+  if (!may_change_user()) return;
+  Tree tree;  // ours alone, as root's own folders are
+  tree.file("plain", "just text");
+  const auto nobody = find_user("nobody");
+  REQUIRE(nobody);
+  const std::string path = getenv("PATH");
+  setenv("PATH", (tree.root().string() + ":" + path).c_str(), 1);
+  const int missing = ran({"closewatch-no-such-command"}, *nobody).exit_status();
+  const int hidden = ran({"plain"}, *nobody).exit_status();
+  const int not_executable = ran({"plain"}).exit_status();
+  setenv("PATH", path.c_str(), 1);
+  CHECK(missing == 127);
+  CHECK(hidden == 127);
+  CHECK(not_executable == 126);
 }
 
 TEST_CASE("user: what may not be changed is refused before anything runs", "[host][user]") {

@@ -102,7 +102,7 @@ TEST_CASE("another version", "[decode][hostile]") {
 
 TEST_CASE("an unknown type", "[decode][hostile]") {
   for (const auto& bytes : one_of_each())
-    for (const int type : {0, 8, 0xffff})
+    for (const int type : {0, 11, 0xffff})
       CHECK(result(with_header(bytes, [&](cw_header& header) { header.type = static_cast<__u16>(type); })) ==
             name(DecodeError::unknown_type));
 }
@@ -155,10 +155,47 @@ TEST_CASE("fields that cannot be: those of rows", "[decode][hostile]") {
   CHECK(edited<cw_bucket_row>(raw_bucket(), [](cw_bucket_row& raw) { raw.tuple.role = 9; }) == impossible);
 }
 
+TEST_CASE("fields that cannot be: those of the last close", "[decode][hostile]") {
+  // A transition may be made by any of the calls; a descriptor goes by these two alone.
+  for (int call = 0; call < 256; ++call) {
+    CAPTURE(call);
+    const bool possible = call == CW_CALL_CLOSE || call == CW_CALL_EXIT;
+    CHECK(edited<cw_release>(raw_release(), [&](cw_release& raw) { raw.call = static_cast<__u8>(call); }) ==
+          (possible ? "good" : impossible));
+  }
+}
+
+TEST_CASE("fields that cannot be: more of a stack than there is room for", "[decode][hostile]") {
+  const auto edit = [](const std::function<void(cw_stacks_row&)>& change) {
+    return edited<cw_stacks_row>(raw_stacks(), change);
+  };
+  for (const __u32 more : {1U, 8U, 0x7fffffffU}) {
+    CAPTURE(more);
+    CHECK(edit([&](cw_stacks_row& raw) { raw.opened.frames = sizeof raw.opened.address + more; }) == impossible);
+    CHECK(edit([&](cw_stacks_row& raw) { raw.opened.words = sizeof raw.opened.word + more; }) == impossible);
+    CHECK(edit([&](cw_stacks_row& raw) { raw.end_read.frames = sizeof raw.end_read.address + more; }) == impossible);
+    CHECK(edit([&](cw_stacks_row& raw) { raw.end_read.words = sizeof raw.end_read.word + more; }) == impossible);
+  }
+  // -EFAULT of bpf_get_task_stack(), kept as it came.
+  CHECK(edit([&](cw_stacks_row& raw) { raw.opened.frames = static_cast<__u32>(-14); }) == impossible);
+}
+
+TEST_CASE("numbers at their ends are numbers: those of rows", "[decode][hostile]") {
+  cw_socket_row socket = raw_socket();
+  socket.entered_ns = socket.opened_ns = socket.acked_bytes = socket.received_ns = socket.used_ns = ~0ULL;
+  socket.flags = socket.unread = socket.unsent = socket.backlog = socket.backlog_max = ~0U;
+  socket.eof = socket.users = socket.retransmits = socket.probes = 255;
+  CHECK(result(bytes_of(socket)) == "good");
+  cw_holder_row holder = raw_holder();
+  holder.fd = ~0U;
+  holder.used = holder.used_last = 255;
+  CHECK(result(bytes_of(holder)) == "good");
+}
+
 TEST_CASE("numbers at their ends are numbers", "[decode][hostile]") {
   cw_close raw = raw_close();
   raw.transition.header.time_ns = raw.opened_ns = raw.bytes_sent = raw.bytes_received = ~0ULL;
-  raw.transition.flags = raw.unread = ~0U;
+  raw.transition.flags = raw.transition.unread = ~0U;
   raw.transition.error = INT32_MIN;
   CHECK(result(bytes_of(raw)) == "good");
 }
@@ -170,7 +207,7 @@ TEST_CASE("100,000 random buffers give an event or an error", "[decode][hostile]
   for (int round = 0; round < 100'000; ++round) {
     std::vector<std::byte> bytes;
     if (round % 2 == 0) {
-      bytes.resize(random() % 400);
+      bytes.resize(random() % 800);
       for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
     } else {
       // A good record with some bytes changed gets further in.
@@ -181,6 +218,11 @@ TEST_CASE("100,000 random buffers give an event or an error", "[decode][hostile]
     if (const auto event = decode_tight(bytes, bytes.size())) {
       ++good;
       if (const auto* seen = std::get_if<TransitionSeen>(&*event)) CHECK_FALSE(name(seen->from).empty());
+      if (const auto* row = std::get_if<SocketRow>(&*event)) CHECK_FALSE(name(row->condition.eof).empty());
+      if (const auto* stacks = std::get_if<StacksSeen>(&*event); stacks != nullptr && stacks->opened) {
+        CHECK(stacks->opened->addresses.size() <= CW_STACK_FRAMES);
+        CHECK(stacks->opened->words.size() <= CW_STACK_WORDS);
+      }
     } else {
       CHECK_FALSE(name(event.error()).empty());
     }

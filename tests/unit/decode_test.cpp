@@ -49,6 +49,10 @@ TEST_CASE("a transition", "[decode]") {
   CHECK(seen.evidence.error == -7);
   CHECK(seen.evidence.unread == 0);
   CHECK_FALSE(seen.totals);
+  // What is unread matters in every change: who exits in CLOSE_WAIT is judged by it.
+  cw_transition raw = raw_transition();
+  raw.unread = 1001;
+  CHECK(as<TransitionSeen>(bytes_of(raw)).evidence.unread == 1001);
 }
 
 TEST_CASE("each flag is its own evidence", "[decode]") {
@@ -158,6 +162,159 @@ TEST_CASE("a row of the walk over the sockets", "[decode]") {
   CHECK(row.evidence.no_socket);
   CHECK(row.evidence.matched);
   CHECK_FALSE(row.evidence.dead);
+  CHECK(row.opened_ns == 800);
+  CHECK(row.accept_queue.length == 5);
+  CHECK(row.accept_queue.most == 128);
+}
+
+TEST_CASE("how a socket stands that a walk met", "[decode]") {
+  const auto condition = as<SocketRow>(bytes_of(raw_socket())).condition;
+  CHECK(condition.unsent_bytes == 70);
+  CHECK(condition.acked_bytes == 1ULL << 40U);
+  CHECK(condition.retransmits == 3);
+  CHECK(condition.probes == 4);
+  CHECK(condition.received_ns == 850);
+  CHECK(condition.used_ns == 860);
+  CHECK_FALSE(condition.use_observed);
+  CHECK_FALSE(condition.was_used);
+  CHECK_FALSE(condition.too_many_users);
+  CHECK_FALSE(condition.no_file);
+}
+
+TEST_CASE("each flag of a row is its own", "[decode]") {
+  cw_socket_row raw = raw_socket();
+  raw.flags = GENERATE(0U, CW_FLAG_NO_FILE, CW_FLAG_USE_OBSERVED, CW_FLAG_READ_BY_KERNEL, CW_FLAG_OWNER_MET);
+  const auto row = as<SocketRow>(bytes_of(raw));
+  CHECK(row.condition.no_file == (raw.flags == CW_FLAG_NO_FILE));
+  CHECK(row.condition.use_observed == (raw.flags == CW_FLAG_USE_OBSERVED));
+  CHECK(row.evidence.owner_met == (raw.flags == CW_FLAG_OWNER_MET));
+  CHECK_FALSE(row.evidence.no_socket);
+}
+
+TEST_CASE("who has used a socket: nobody, somebody, more than are kept", "[decode]") {
+  cw_socket_row raw = raw_socket();
+  const auto with = [&](int users) {
+    raw.users = static_cast<__u8>(users);
+    return as<SocketRow>(bytes_of(raw)).condition;
+  };
+  CHECK_FALSE(with(0).was_used);
+  CHECK(with(1).was_used);
+  CHECK(with(CW_USERS).was_used);
+  CHECK_FALSE(with(CW_USERS).too_many_users);
+  CHECK(with(CW_USERS + 1).was_used);
+  CHECK(with(CW_USERS + 1).too_many_users);
+  CHECK(with(255).too_many_users);
+}
+
+TEST_CASE("what became of the peer's FIN", "[decode]") {
+  struct Row {
+    unsigned flags;
+    __u32 unread;  // as the kernel counts: with the FIN
+    int eof;
+    EndOfFile told;
+    std::uint32_t bytes;
+  };
+  const unsigned fin = CW_FLAG_DONE;
+  const unsigned no_fin = 0;
+  const unsigned by_kernel = CW_FLAG_READ_BY_KERNEL;
+  const std::vector<Row> rows{
+      // A FIN, and whether its sequence number is consumed.
+      {fin, 0, CW_EOF_READ, EndOfFile::read, 0},
+      {fin, 0, CW_EOF_NOT_SEEN, EndOfFile::consumed, 0},
+      {fin, 0, CW_EOF_PEEKED, EndOfFile::consumed, 0},  // taken by a later read that had data too
+      {fin, 1, CW_EOF_NOT_SEEN, EndOfFile::unread, 0},
+      {fin, 1, CW_EOF_PEEKED, EndOfFile::peeked, 0},
+      {fin, 2, CW_EOF_NOT_SEEN, EndOfFile::unread, 1},
+      {fin, 2, CW_EOF_PEEKED, EndOfFile::unread, 1},
+      {fin, 1001, CW_EOF_READ, EndOfFile::unread, 1000},
+      {fin, ~0U, CW_EOF_NOT_SEEN, EndOfFile::unread, ~0U - 1},
+      // A RST came in its place: all that is there is data.
+      {no_fin, 0, CW_EOF_NOT_SEEN, EndOfFile::unknown, 0},
+      {no_fin, 0, CW_EOF_READ, EndOfFile::unknown, 0},
+      {no_fin, 1, CW_EOF_NOT_SEEN, EndOfFile::unread, 1},
+      {no_fin, 1000, CW_EOF_NOT_SEEN, EndOfFile::unread, 1000},
+      // Whoever reads in the kernel does not count up copied_seq.
+      {fin | by_kernel, 0, CW_EOF_READ, EndOfFile::unknown, 0},
+      {fin | by_kernel, 1001, CW_EOF_NOT_SEEN, EndOfFile::unknown, 1000},
+  };
+  for (const Row& expected : rows) {
+    CAPTURE(expected.flags, expected.unread, expected.eof);
+    cw_socket_row raw = raw_socket();
+    raw.flags = expected.flags;
+    raw.unread = expected.unread;
+    raw.eof = static_cast<__u8>(expected.eof);
+    const auto condition = as<SocketRow>(bytes_of(raw)).condition;
+    CHECK(name(condition.eof) == name(expected.told));
+    CHECK(condition.unread_bytes == expected.bytes);
+  }
+}
+
+TEST_CASE("a descriptor of a socket", "[decode]") {
+  cw_holder_row raw = raw_holder();
+  raw.used = static_cast<__u8>(GENERATE(0, 1));
+  raw.used_last = static_cast<__u8>(GENERATE(0, 1));
+  const auto row = as<HolderRow>(bytes_of(raw));
+  CHECK(row.time_ns == 1001);
+  CHECK(row.cookie == 81);
+  CHECK(row.holder.process.key == ProcessKey{812, 5000});
+  CHECK(row.holder.process.exec_id == 3);
+  CHECK(text(row.holder.process.comm) == "client");
+  CHECK(row.holder.fd == 7);
+  CHECK(row.holder.used == (raw.used == 1));
+  CHECK(row.holder.used_last == (raw.used_last == 1));
+}
+
+TEST_CASE("the last descriptor of a dead socket goes", "[decode]") {
+  cw_release raw = raw_release();
+  const auto closed = as<DescriptorClosed>(bytes_of(raw));
+  CHECK(closed.time_ns == 1001);
+  CHECK(closed.cookie == 81);
+  CHECK(closed.actor.key == ProcessKey{813, 6000});
+  CHECK(closed.by == Cause::close);
+  raw.call = CW_CALL_EXIT;
+  CHECK(as<DescriptorClosed>(bytes_of(raw)).by == Cause::exit);
+  raw.actor.tgid = 0;
+  CHECK(as<DescriptorClosed>(bytes_of(raw)).actor.key.pid == 0);
+}
+
+TEST_CASE("the stacks of a socket", "[decode]") {
+  using Words = std::vector<std::uint64_t>;
+  cw_stacks_row raw = raw_stacks();
+  const auto stacks = as<StacksSeen>(bytes_of(raw));
+  CHECK(stacks.time_ns == 1001);
+  CHECK(stacks.cookie == 81);
+  REQUIRE(stacks.opened);
+  CHECK(stacks.opened->process == ProcessKey{812, 5000});
+  CHECK(stacks.opened->exec_id == 3);
+  CHECK(stacks.opened->addresses == Words{0x1000, 0x1001});
+  CHECK(stacks.opened->words == Words{0x1002});
+  REQUIRE(stacks.end_read);
+  CHECK(stacks.end_read->process == ProcessKey{813, 5000});
+  CHECK(stacks.end_read->addresses == Words{0x2000, 0x2001});
+  SECTION("none was taken") {
+    raw.opened.tgid = 0;
+    CHECK_FALSE(as<StacksSeen>(bytes_of(raw)).opened);
+    CHECK(as<StacksSeen>(bytes_of(raw)).end_read);
+    raw.end_read.tgid = 0;
+    CHECK_FALSE(as<StacksSeen>(bytes_of(raw)).end_read);
+  }
+  SECTION("full") {
+    raw.opened.frames = sizeof raw.opened.address;
+    raw.opened.words = sizeof raw.opened.word;
+    const auto full = as<StacksSeen>(bytes_of(raw));
+    CHECK(full.opened->addresses.size() == CW_STACK_FRAMES);
+    CHECK(full.opened->words.size() == CW_STACK_WORDS);
+  }
+  SECTION("empty") {
+    raw.opened.frames = raw.opened.words = 0;
+    const auto empty = as<StacksSeen>(bytes_of(raw));
+    CHECK(empty.opened->addresses.empty());
+    CHECK(empty.opened->words.empty());
+  }
+  SECTION("half an address is none") {
+    raw.opened.frames = sizeof(__u64) + 7;
+    CHECK(as<StacksSeen>(bytes_of(raw)).opened->addresses == Words{0x1000});
+  }
 }
 
 TEST_CASE("a row of the walk over the buckets", "[decode]") {

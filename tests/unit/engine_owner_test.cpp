@@ -199,10 +199,11 @@ TEST_CASE("one walk answers for many", "[engine][owner]") {
   second.cookie = 83;
   SocketRow other = row(t0 + 2 * ms, State::close_wait, Attribution::holder, person(814, "friend"));
   other.cookie = 83;
-  watched(
-      {peer_closes(t0), second, row(t0 + 2 * ms, State::close_wait, Attribution::holder, person(813, "child")), other});
-  CHECK(watched({WalkDone{t0 + 3 * ms}}) == Lines{"ask 813/0", "81 ESTABLISHED>CLOSE_WAIT in=1ms holder:813 network",
-                                                  "ask 814/0", "83 ESTABLISHED>CLOSE_WAIT in=1ms holder:814 network"});
+  CHECK(watched({peer_closes(t0), second,
+                 row(t0 + 2 * ms, State::close_wait, Attribution::holder, person(813, "child")), other}) ==
+        Lines{"walk", "walk", "ask 813/0", "ask 814/0"});
+  CHECK(watched({WalkDone{t0 + 3 * ms}}) == Lines{"81 ESTABLISHED>CLOSE_WAIT in=1ms holder:813 network",
+                                                  "83 ESTABLISHED>CLOSE_WAIT in=1ms holder:814 network"});
 }
 
 TEST_CASE("walks keep a pause, in which nobody waits for one", "[engine][owner]") {

@@ -131,6 +131,40 @@ TEST_CASE("JSON: every state that time was spent in", "[sink][json]") {
             R"("FIN_WAIT2":5,"CLOSING":11,"TIME_WAIT":6,"CLOSE_WAIT":8,"LAST_ACK":9})"));
 }
 
+TEST_CASE("JSON: finding", "[sink][json]") {
+  const std::string told =
+      std::string{advice(Kind::eof_ignored).meaning} + " " + std::string{advice(Kind::eof_ignored).remedy};
+  CHECK(line_of(a_finding()) ==
+        head("finding") + "," + conn + "," + process +
+            R"(,"attribution":"holder","status":"raised","kind":"eof_ignored","verdict":"leak","resolution":null,)"
+            R"("age_ns":31000000000,"age_is_lower_bound":false,"unread_bytes":0,"eof":"read","unsent_bytes":0,)"
+            R"("retransmits":0,"probes":0,"holders":[)" +
+            mention + R"(,"fd":7}],"stacks":null,"advice":")" + told + R"("})");
+}
+
+TEST_CASE("JSON: a finding that is over, with all that can be said of it", "[sink][json]") {
+  Finding finding = a_finding();
+  finding.status = Finding::Status::resolved;
+  finding.resolution = Resolution::reset_still_open;
+  finding.age_is_lower_bound = true;
+  finding.condition = {};
+  finding.condition.unread_bytes = 1;
+  finding.condition.unsent_bytes = 2;
+  finding.condition.retransmits = 3;
+  finding.condition.probes = 4;
+  finding.holders.clear();
+  finding.stacks.emplace();
+  Frame frame;
+  frame.function = "f\"x";
+  frame.line = 3;
+  finding.stacks->opened = Stack{{frame}, true};
+  CHECK(has(line_of(finding),
+            R"("status":"resolved","kind":"eof_ignored","verdict":"leak","resolution":"reset_still_open",)"
+            R"("age_ns":31000000000,"age_is_lower_bound":true,"unread_bytes":1,"eof":"unknown","unsent_bytes":2,)"
+            R"("retransmits":3,"probes":4,"holders":[],"stacks":{"opened":[{"function":"f\"x","file":null,"line":3,)"
+            R"("module":null,"build_id":null,"offset":0}],"end_read":null},"advice":)"));
+}
+
 TEST_CASE("JSON: gap, stats, bye", "[sink][json]") {
   CHECK(line_of(Gap{leap_day_ns, 12, Gap::Where::output}) == head("gap") + R"(,"lost":12,"where":"output"})");
   const TotalsSoFar totals{1, 2, 3, 4, 5};

@@ -32,11 +32,11 @@ bool has(const std::string& text, std::string_view part) { return text.find(part
 }  // namespace
 
 TEST_CASE("commands: the first word says which", "[options]") {
-  CHECK(parsed({}).command == Command::trace);
-  CHECK(parsed({"-j"}).command == Command::trace);
-  CHECK(parsed({"trace"}).command == Command::trace);
-  CHECK(parsed({"report"}).command == Command::report);
-  CHECK(parsed({"run", "ls"}).command == Command::run);
+  CHECK(parsed({}).command == Subcommand::trace);
+  CHECK(parsed({"-j"}).command == Subcommand::trace);
+  CHECK(parsed({"trace"}).command == Subcommand::trace);
+  CHECK(parsed({"report"}).command == Subcommand::report);
+  CHECK(parsed({"run", "ls"}).command == Subcommand::run);
 }
 
 TEST_CASE("commands: a value that is a command's name is a value", "[options]") {

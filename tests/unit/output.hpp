@@ -109,6 +109,19 @@ inline Snapshot a_snapshot() {
   return out;
 }
 
+inline Finding a_finding() {
+  Finding out;
+  out.time_ns = leap_day_ns;
+  out.connection = connection();
+  out.responsible = responsible(client(), Attribution::holder);
+  out.kind = Kind::eof_ignored;
+  out.verdict = Verdict::leak;
+  out.age_ns = 31'000'000'000;
+  out.condition.eof = EndOfFile::read;
+  out.holders = {{client(), 7, true, true}};
+  return out;
+}
+
 }  // namespace closewatch::test
 
 #endif

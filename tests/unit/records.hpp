@@ -87,7 +87,7 @@ inline cw_close raw_close() {
   for (unsigned state = 0; state < CW_STATES; ++state) raw.states_ns[state] = state * 10;
   raw.bytes_sent = 1234;
   raw.bytes_received = 5678;
-  raw.unread = 6;
+  raw.transition.unread = 6;
   return raw;
 }
 
@@ -116,6 +116,58 @@ inline cw_socket_row raw_socket() {
   raw.state = 8;
   raw.attribution = CW_BY_HOLDER;
   raw.process = raw_person(812, 5000, "client");
+  raw.opened_ns = 800;
+  raw.acked_bytes = 1ULL << 40U;
+  raw.received_ns = 850;
+  raw.used_ns = 860;
+  raw.unsent = 70;
+  raw.backlog = 5;
+  raw.backlog_max = 128;
+  raw.retransmits = 3;
+  raw.probes = 4;
+  return raw;
+}
+
+inline cw_holder_row raw_holder() {
+  cw_holder_row raw{};
+  raw.header = header_of<cw_holder_row>(CW_RECORD_HOLDER);
+  raw.cookie = 81;
+  raw.process = raw_person(812, 5000, "client");
+  raw.fd = 7;
+  return raw;
+}
+
+inline cw_release raw_release() {
+  cw_release raw{};
+  raw.header = header_of<cw_release>(CW_RECORD_RELEASE);
+  raw.cookie = 81;
+  raw.actor = raw_person(813, 6000, "actor");
+  raw.call = CW_CALL_CLOSE;
+  return raw;
+}
+
+/// Of two frames and one word; what is behind them is not set, and not 0.
+inline cw_stack raw_stack(__u32 pid, __u64 first) {
+  cw_stack raw{};
+  raw.start_ns = 5000;
+  raw.tgid = pid;
+  raw.exec_id = 3;
+  raw.frames = 2 * sizeof(__u64);
+  raw.words = 1 * sizeof(__u64);
+  std::fill(std::begin(raw.address), std::end(raw.address), ~0ULL);
+  std::fill(std::begin(raw.word), std::end(raw.word), ~0ULL);
+  raw.address[0] = first;
+  raw.address[1] = first + 1;
+  raw.word[0] = first + 2;
+  return raw;
+}
+
+inline cw_stacks_row raw_stacks() {
+  cw_stacks_row raw{};
+  raw.header = header_of<cw_stacks_row>(CW_RECORD_STACKS);
+  raw.cookie = 81;
+  raw.opened = raw_stack(812, 0x1000);
+  raw.end_read = raw_stack(813, 0x2000);
   return raw;
 }
 
@@ -136,6 +188,9 @@ inline std::vector<std::vector<std::byte>> one_of_each() {
           bytes_of(raw_process(CW_RECORD_PROCESS)),
           bytes_of(raw_process(CW_RECORD_EXIT)),
           bytes_of(raw_socket()),
+          bytes_of(raw_holder()),
+          bytes_of(raw_release()),
+          bytes_of(raw_stacks()),
           bytes_of(raw_bucket())};
 }
 

@@ -219,6 +219,64 @@ TEST_CASE("text: with --events closed each end has its line", "[sink][text]") {
   CHECK(has(lines[2], " CLOSE rst_received "));
 }
 
+TEST_CASE("text: findings are lines of the same table", "[sink][text]") {
+  const Utf8 locale;
+  Finding finding = a_finding();
+  CHECK(line_of(finding) == "12:34:56     812 client   :51234 10.0.0.5:3306   CW leak eof_ignored       31.0s");
+  finding.age_is_lower_bound = true;
+  CHECK(line_of(finding) == "12:34:56     812 client   :51234 10.0.0.5:3306   CW leak eof_ignored      ≥31.0s");
+  finding.kind = Kind::dead_unclosed;
+  CHECK(has(line_of(finding), " CLO leak dead_unclosed "));
+  finding.status = Finding::Status::changed;
+  finding.verdict = Verdict::stuck;
+  CHECK(has(line_of(finding), " CLO stuck dead_unclosed "));
+  finding.status = Finding::Status::resolved;
+  finding.resolution = Resolution::accepted;
+  CHECK(has(line_of(finding), " mended: accepted "));
+  CHECK(has(line_of(finding, wide()), " dead_unclosed, descriptor 7 of pid 812 client"));
+  finding.resolution = Resolution::reset_still_open;
+  CHECK(has(line_of(finding), " over: reset_still_open "));
+}
+
+TEST_CASE("text: findings keep to 80 columns", "[sink][text]") {
+  const Utf8 locale;
+  Finding finding = a_finding();
+  finding.age_is_lower_bound = true;
+  finding.connection =
+      connection(tuple(Role::connect, "2001:db8::7", 65535, "2001:db8:1111:2222:3333:4444:5555:6666", 65535));
+  for (const std::uint64_t age : {12 * ms, 99 * seconds, 700 * seconds, 150'000 * seconds})
+    for (int kind = 0; kind <= static_cast<int>(Kind::eof_ignored); ++kind)
+      for (int verdict = 0; verdict <= static_cast<int>(Verdict::leak); ++verdict) {
+        finding.age_ns = age;
+        finding.kind = static_cast<Kind>(kind);
+        finding.verdict = static_cast<Verdict>(verdict);
+        finding.status = Finding::Status::raised;
+        finding.resolution.reset();
+        CHECK(columns(line_of(finding)) == 80);
+        CHECK(has(line_of(finding), name(finding.kind)));
+        finding.status = Finding::Status::resolved;
+        for (int resolution = 0; resolution <= static_cast<int>(Resolution::killed); ++resolution) {
+          finding.resolution = static_cast<Resolution>(resolution);
+          CHECK(columns(line_of(finding)) == 80);
+        }
+      }
+}
+
+TEST_CASE("text: findings in colour", "[sink][text]") {
+  TextSink::Style style;
+  style.colour = true;
+  Finding finding = a_finding();
+  CHECK(has(line_of(finding, style), "\x1b[31mCW leak"));
+  finding.verdict = Verdict::stuck;
+  CHECK(has(line_of(finding, style), "\x1b[33mCW stuck"));
+  finding.verdict = Verdict::ok;
+  CHECK_FALSE(has(line_of(finding, style), "\x1b"));
+  finding.verdict = Verdict::leak;
+  finding.resolution = Resolution::closed;
+  finding.status = Finding::Status::resolved;
+  CHECK_FALSE(has(line_of(finding, style), "\x1b"));
+}
+
 TEST_CASE("text: what is no line for people", "[sink][text]") {
   Screen screen;
   CHECK(screen({Hello{}, SnapshotEnd{}, Stats{}, Bye{}, ProcessWanted{client()}, WalkWanted{}}).empty());

@@ -36,7 +36,18 @@ std::string text(const ProcessWanted& wanted) {
   return "ask " + pid(wanted.process) + "/" + std::to_string(wanted.process.exec_id);
 }
 
-std::string text(const Finding&) { return "finding"; }
+std::string text(const StackWanted& wanted) { 
+  return "name " + std::string{wanted.end_read ? "the reader" : "the opener"} + " of " + std::to_string(wanted.cookie);
+}
+
+std::string text(const Finding& finding) {
+  std::string line = cookie(finding.connection) + " " + std::string{name(finding.status)} + " " +
+                     std::string{name(finding.kind)} + " " + std::string{name(finding.verdict)};
+  if (finding.resolution) line += " " + std::string{name(*finding.resolution)};
+  return line + " age=" + (finding.age_is_lower_bound ? ">" : "") + spent(finding.age_ns) + " " +
+         who(finding.responsible);
+}
+
 std::string text(const Gap& gap) { return "gap " + std::string{name(gap.where)} + " " + std::to_string(gap.lost); }
 
 std::string text(const Snapshot& row) {
@@ -80,10 +91,11 @@ std::vector<std::string> Watched::operator()(const std::vector<Event>& events) {
     engine_.step(event, now);
     for (const Fact& fact : now) {
       facts_.push_back(fact);
-      const auto* wanted = std::get_if<ProcessWanted>(&fact);
-      if (wanted == nullptr || !answer) continue;
       std::vector<Fact> none;
-      engine_.step(answer(wanted->process), none);
+      if (const auto* wanted = std::get_if<ProcessWanted>(&fact); wanted != nullptr && answer)
+        engine_.step(answer(wanted->process), none);
+      if (const auto* wanted = std::get_if<StackWanted>(&fact); wanted != nullptr && resolve)
+        engine_.step(resolve(*wanted), none);
     }
   }
   return told(facts_);

@@ -18,7 +18,10 @@ namespace closewatch::test {
 ///   81 FIN_WAIT1>FIN_WAIT2 in=1ms closer:812 network
 ///   81 closed closer:812 by=close:812 first=local fin errno=0 bucket=time_wait took=9ms sent=100 received=200
 ///   snapshot 81 CLOSE_WAIT age=5ms opener:812
+///   81 raised eof_ignored stuck age=30000ms holder:812              (a Finding; `age=>` is a lower bound)
+///   81 resolved eof_ignored stuck closed age=31000ms closer:812
 ///   ask 812/0     (a ProcessWanted: pid and exec_id)
+///   name the opener of 81, name the reader of 81   (a StackWanted)
 ///   walk tables   (a WalkWanted)
 std::string told(const Fact& fact);
 std::vector<std::string> told(const std::vector<Fact>& facts);
@@ -32,10 +35,12 @@ class Watched {
   /// The head of every stream: a walk that finds `rows`, then `hello` and the snapshot, which are thrown away.
   void begin(const std::vector<Event>& rows = {});
 
-  /// Answers to ProcessWanted; without it each gets none.
+  /// Answers to ProcessWanted and to StackWanted; without them each gets none.
   std::function<ProcessResolved(const Identity&)> answer;
+  std::function<StackResolved(const StackWanted&)> resolve;
   [[nodiscard]] const std::vector<Fact>& facts() const { return facts_; }
   [[nodiscard]] bool holds_back() const { return engine_.holds_back(); }
+  [[nodiscard]] Engine& engine() { return engine_; }
 
  private:
   Engine engine_;

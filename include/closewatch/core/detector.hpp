@@ -5,17 +5,23 @@
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
 #include <closewatch/core/finding.hpp>
+#include <closewatch/core/growth.hpp>
+#include <closewatch/core/habit.hpp>
+#include <closewatch/core/judge.hpp>
 #include <closewatch/core/workloads.hpp>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <optional>
+#include <span>
+#include <unordered_map>
 #include <vector>
 
 namespace closewatch {
 
-/// A socket that is in CLOSE_WAIT, or dead (TCP is CLOSE) with its descriptor still open; or was, and what became of it.
+/// A socket that is in CLOSE_WAIT, or dead (TCP is CLOSE) with its descriptor still open; or was, and what became of
+/// it.
 struct Judged {
   std::uint64_t cookie = 0;
   Tuple tuple;
@@ -40,23 +46,6 @@ struct Judgement {
   Finding::Status status = Finding::Status::raised;
   std::uint64_t time_ns = 0;
   Judged socket;
-};
-
-/// How fast a workload closes what its peers have closed: times in CLOSE_WAIT that its own close() or shutdown() ended.
-/// A histogram of fixed size; quantiles are upper bounds, at most an eighth too high.
-class Habit {
- public:
-  void add(std::uint64_t ns);
-  [[nodiscard]] std::uint64_t count() const { return count_; }
-  [[nodiscard]] std::uint64_t most() const { return most_; }
-  /// 0 where nothing was added.
-  [[nodiscard]] std::uint64_t quantile(double share) const;
-
- private:
-  static constexpr std::size_t steps = 8;  ///< in each doubling
-  std::array<std::uint32_t, 64 * steps> slots_{};
-  std::uint64_t count_ = 0;
-  std::uint64_t most_ = 0;
 };
 
 /// Kinds and verdicts of contract section 4, from rows of sweeps, transitions and the clock. Pure, bounded.
@@ -86,19 +75,118 @@ class Detector {
   /// The rows of a sweep are complete: judges every socket that was met.
   void sweep_done(const WalkDone& done, std::vector<Judgement>& judgements);
 
-  /// Everything met by the last sweep, judged or within the limit.
+  /// The watching ends, after its last sweep. By the rule of `run` (Settings::sanitizer), what is open now and what
+  /// only the end of its process ended is judged for good; otherwise nothing happens.
+  void finish(std::uint64_t time_ns, std::vector<Judgement>& judgements);
+
+  /// Everything that the last two sweeps met and nothing is known to have ended since, judged or within the limit, in
+  /// the order of their cookies.
   [[nodiscard]] std::vector<Judged> sockets() const;
-  /// What was judged stuck or leak and then ended in a way that clears nothing (its process's end, a reset, ss -K).
-  [[nodiscard]] const std::vector<Judged>& ended() const;
+  /// What was judged stuck or leak and then ended in a way that clears nothing (its process's end, a reset, ss -K). One
+  /// that was reset with its descriptor open is here until it is judged as dead_unclosed.
+  [[nodiscard]] const std::vector<Judged>& ended() const { return ended_; }
   /// Findings that were cleared, by close() or accept().
-  [[nodiscard]] std::uint64_t cleared() const;
+  [[nodiscard]] std::uint64_t cleared() const { return cleared_; }
   /// Findings raised so far.
-  [[nodiscard]] std::uint64_t raised() const;
+  [[nodiscard]] std::uint64_t raised() const { return raised_; }
   /// None where less than three sweeps have seen it.
   [[nodiscard]] std::optional<Trend> trend(WorkloadId workload, Kind kind) const;
+  /// Null where none of its sockets was seen to be closed.
   [[nodiscard]] const Habit* habit(WorkloadId workload) const;
-  /// Sockets that found no room.
-  [[nodiscard]] std::uint64_t refused() const;
+  /// Sockets that found no room, at the sweep that had the most of them.
+  [[nodiscard]] std::uint64_t refused() const { return refused_; }
+  /// Of the ended ones.
+  [[nodiscard]] std::uint64_t ended_refused() const { return ended_refused_; }
+
+ private:
+  struct Watched {
+    Judged judged;
+    ResponsibleOne told;  ///< by its last row
+    std::uint64_t listener_cookie = 0;
+    std::uint64_t changed_ns = 0;  ///< its last row, or the transition behind that
+    std::uint64_t advanced_ns = 0;  ///< when a row last showed more bytes acknowledged than the one before
+    std::uint64_t accepted_ns = 0;  ///< when it was first met so, after it had waited in an accept queue
+    std::uint64_t accused_ns = 0;  ///< when the growth of its workload was first held against it; 0: not
+    std::uint32_t sweep = 0;  ///< the last that met it
+    std::uint32_t held_sweep = 0;  ///< the last that met a holder
+    std::uint8_t missed = 0;  ///< sweeps in a row without it, without a holder, with holders that never used it
+    std::uint8_t unheld = 0;
+    std::uint8_t unused = 0;
+    bool no_socket = false;
+    bool used_by_holder = false;
+    bool from_before = false;  ///< met by the first sweep, its age unknown
+    bool counted = false;
+    bool raised = false;
+    bool looked_at = false;  ///< by the end of a sweep
+    bool workload_known = false;  ///< by its executable
+    Identity workload_process;  ///< that `workload` was looked up for
+  };
+  struct WatchedListener {
+    AcceptQueue queue;
+    Identity process;
+    std::vector<Holder> holders;
+    std::uint32_t sweep = 0;
+  };
+  struct MetHolder {
+    std::uint64_t cookie = 0;
+    Holder holder;
+  };
+
+  void listener_row(const SocketRow& row);
+  [[nodiscard]] Watched* room_for(const SocketRow& row);
+  void take(Watched& watched, const SocketRow& row) const;
+  static void take_age(Watched& watched, const SocketRow& row, bool anew);
+
+  void give_holders();
+  void give_holders(std::uint64_t cookie, std::span<const MetHolder> met);
+  void look(Watched& watched, std::uint64_t now_ns, std::vector<Judgement>& judgements);
+  [[nodiscard]] Kind kind_now(const Watched& watched, std::uint64_t now_ns) const;
+  void count_absences(Watched& watched) const;
+  void find_responsible(Watched& watched);
+  void find_workload(Watched& watched);
+  void count(Watched& watched, std::uint64_t now_ns);
+  void judge(Watched& watched, std::uint64_t now_ns, std::vector<Judgement>& judgements);
+  [[nodiscard]] bool is_accused(Watched& watched, Kind kind, std::uint64_t now_ns) const;
+  [[nodiscard]] bool is_past(const Watched& watched, std::uint64_t now_ns) const;
+  [[nodiscard]] bool is_beyond_habit(const Judged& judged, std::uint64_t now_ns);
+  void pass(Watched& watched, Kind kind, Verdict verdict, std::uint64_t now_ns, std::vector<Judgement>& judgements);
+  void forget_missed(const WalkDone& done, std::vector<Judgement>& judgements);
+
+  void leaves_close_wait(const TransitionSeen& seen, std::vector<Judgement>& judgements);
+  void learn(const TransitionSeen& seen, const Watched* watched);
+  [[nodiscard]] std::optional<Resolution> resolution_of(const TransitionSeen& seen) const;
+  void resolve(Watched& watched, std::uint64_t time_ns, std::optional<Resolution> resolution,
+               std::vector<Judgement>& judgements);
+  void stays_open(Watched& watched, const TransitionSeen& seen);
+  void exits_unmet(const TransitionSeen& seen, std::vector<Judgement>& judgements);
+  void exits(Watched& watched, std::uint64_t time_ns, std::optional<std::uint32_t> unread,
+             std::vector<Judgement>& judgements);
+  void keep_ended(const Judged& judged);
+  void drop_ended(std::uint64_t cookie);
+  void remember_over(std::uint64_t cookie, std::uint64_t time_ns);
+
+  Settings settings_;
+  Workloads& workloads_;
+  Growth growth_;
+  std::unordered_map<std::uint64_t, Watched> sockets_;
+  std::unordered_map<std::uint64_t, WatchedListener> listeners_;
+  std::vector<MetHolder> met_;  ///< by the sweep under way
+  std::unordered_map<WorkloadId, Habit> habits_;
+  std::unordered_map<WorkloadId, std::uint64_t> patience_ns_;  ///< of this sweep: twenty times the habits' p99
+  /// Ended of late: a row of a sweep that was under way then may come behind.
+  std::unordered_map<std::uint64_t, std::uint64_t> over_ns_;
+  std::deque<std::uint64_t> over_;  ///< the oldest first
+
+  std::vector<Judged> ended_;
+  std::unordered_map<std::uint64_t, std::size_t> ended_open_;  ///< of those, the ones with a descriptor still open
+  std::uint32_t sweep_ = 1;
+  bool rows_lost_ = false;  ///< the sweep under way is not complete: an absence in it proves nothing
+  bool events_lost_ = false;
+  std::uint64_t raised_ = 0;
+  std::uint64_t cleared_ = 0;
+  std::uint64_t refused_ = 0;
+  std::uint64_t refused_now_ = 0;  ///< by the sweep under way
+  std::uint64_t ended_refused_ = 0;
 };
 
 }  // namespace closewatch

@@ -32,6 +32,7 @@ struct Connection {
   ConnectionId id;
   Tuple tuple;
   bool mptcp = false;
+  bool operator==(const Connection&) const = default;
 };
 
 /// A process with how it is known; `process` is empty where the attribution is unknown.

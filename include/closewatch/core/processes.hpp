@@ -23,6 +23,9 @@ class Processes {
   /// The entry of this process, made where there is none.
   Found find(const Identity& identity);
 
+  /// What is known of this process and program now, without asking for more; null where it is nothing.
+  [[nodiscard]] const ProcessEntry* known(const Identity& identity) const;
+
   void resolve(const ProcessResolved& answer);
   void exited(const ProcessKey& key);
   [[nodiscard]] bool has_exited(const ProcessKey& key) const;

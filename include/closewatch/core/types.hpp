@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -84,7 +85,7 @@ using Address = std::array<std::uint8_t, 16>;
 struct Endpoint {
   Address address{};
   std::uint16_t port = 0;
-  bool operator==(const Endpoint&) const = default;
+  auto operator<=>(const Endpoint&) const = default;
 };
 
 /// An IPv4-mapped IPv6 address is Family::ipv4 here, as everywhere in closewatch.
@@ -94,12 +95,14 @@ struct Tuple {
   Role role = Role::unknown;
   Endpoint local;
   Endpoint peer;
+  bool operator==(const Tuple&) const = default;
 };
 
 /// Names a connection: never its addresses or a pointer, which come back.
 struct ConnectionId {
   std::uint32_t netns = 0;
   std::uint64_t cookie = 0;
+  bool operator==(const ConnectionId&) const = default;
 };
 
 /// Names a process: a pid used again is another process. The pid is the host's.
@@ -125,6 +128,7 @@ struct Identity {
   std::uint32_t exec_id = 0;  ///< how often it has called exec(): another program is another command line
   std::uint64_t cgroup_id = 0;
   Comm comm{};
+  bool operator==(const Identity&) const = default;
 };
 
 /// What /proc says of a process. Empty where it could not be asked in time.

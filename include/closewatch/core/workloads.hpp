@@ -5,12 +5,14 @@
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 namespace closewatch {
 
@@ -34,7 +36,8 @@ struct Workload {
 
 using WorkloadId = std::uint32_t;
 
-/// Names workloads by small numbers. Bounded: what finds no room is counted as the workload 0, "others".
+/// Names workloads by small numbers. Bounded: what finds no room is the workload 0, "others", a mixture that nothing
+/// can be concluded from.
 class Workloads {
  public:
   Workloads(const Processes& processes, const Listeners& listeners, std::size_t limit);
@@ -43,14 +46,32 @@ class Workloads {
   [[nodiscard]] WorkloadId of(const Identity& process, const Tuple& tuple);
   [[nodiscard]] const Workload& operator[](WorkloadId id) const { return workloads_[id]; }
   [[nodiscard]] std::size_t size() const { return workloads_.size(); }
+  /// How often a socket was put with the others because there was no room.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
+  [[nodiscard]] const Listeners& listeners() const { return listeners_; }
+
  private:
+  /// A workload's name without copies of its strings, for the lookup at each close().
+  struct Name {
+    std::string_view executable;
+    bool executable_known = false;
+    std::string_view cgroup;
+    Service service;
+    auto operator<=>(const Name&) const = default;
+  };
+
+  [[nodiscard]] Service service_of(const Tuple& tuple) const;
+  /// What is known of a process, or of another that it is a likeness of: a child that lived too briefly to be asked for
+  /// belongs to the listener's program, or to one of its name that does the same. Null where there is none.
+  [[nodiscard]] const ProcessDetails* details_of(const Identity& process, const Tuple& tuple) const;
+
   const Processes& processes_;
   const Listeners& listeners_;
   std::size_t limit_;
-  std::vector<Workload> workloads_;
-  std::map<std::string, WorkloadId> ids_;
+  std::deque<Workload> workloads_;
+  std::map<Name, WorkloadId> ids_;  ///< the names look into workloads_, whose entries never move
+  std::map<std::pair<Comm, Service>, WorkloadId> by_comm_;  ///< whose program is known
   std::uint64_t refused_ = 0;
 };
 

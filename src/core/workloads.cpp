@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/workloads.hpp>
+
+#include <utility>
+
+namespace closewatch {
+
+Workloads::Workloads(const Processes& processes, const Listeners& listeners, std::size_t limit)
+    : processes_(processes), listeners_(listeners), limit_(limit) {
+  workloads_.emplace_back();
+}
+
+WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
+  static const ProcessDetails nothing;
+  const ProcessDetails* known = process.key.pid == 0 ? nullptr : details_of(process, tuple);
+  const ProcessDetails& details = known == nullptr ? nothing : *known;
+  Name name;
+  name.executable_known = details.exe.has_value();
+  if (details.exe)
+    name.executable = *details.exe;
+  else if (process.key.pid != 0)
+    name.executable = text(process.comm);
+  if (details.cgroup) name.cgroup = *details.cgroup;
+  name.service = service_of(tuple);
+
+  if (!details.exe && process.key.pid != 0)
+    if (const auto like = by_comm_.find({process.comm, name.service}); like != by_comm_.end()) return like->second;
+  const auto found = ids_.find(name);
+  if (found != ids_.end()) return found->second;
+  if (workloads_.size() > limit_) {
+    ++refused_;
+    return 0;
+  }
+  const Workload& kept = workloads_.emplace_back(Workload{std::string{name.executable}, name.executable_known,
+                                                          std::string{name.cgroup}, details.container, name.service});
+  const auto id = static_cast<WorkloadId>(workloads_.size() - 1);
+  if (kept.executable_known) by_comm_.insert_or_assign({process.comm, kept.service}, id);
+  ids_.emplace(Name{kept.executable, kept.executable_known, kept.cgroup, kept.service}, id);
+  return id;
+}
+
+const ProcessDetails* Workloads::details_of(const Identity& process, const Tuple& tuple) const {
+  const ProcessEntry* own = processes_.known(process);
+  if (own != nullptr && own->details.exe) return &own->details;
+  const Listener* listener = tuple.role == Role::connect ? nullptr : listeners_.by_local_end(tuple);
+  if (listener != nullptr && listener->process.comm == process.comm) {
+    const ProcessEntry* listens = processes_.known(listener->process);
+    if (listens != nullptr && listens->details.exe) return &listens->details;
+  }
+  return own == nullptr ? nullptr : &own->details;
+}
+
+// What came in is told apart by the port alone: a server that listens on both families, or on several addresses, is
+// one.
+Service Workloads::service_of(const Tuple& tuple) const {
+  Service service;
+  const bool came_in =
+      tuple.role == Role::accept || (tuple.role == Role::unknown && listeners_.by_local_end(tuple) != nullptr);
+  service.side = came_in ? Role::accept : Role::connect;
+  if (came_in) {
+    service.endpoint.port = tuple.local.port;
+  } else {
+    service.family = tuple.family;
+    service.endpoint = tuple.peer;
+  }
+  return service;
+}
+
+}  // namespace closewatch
