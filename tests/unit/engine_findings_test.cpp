@@ -115,6 +115,12 @@ TEST_CASE("a finding says all that the walk has brought", "[engine][finding]") {
   CHECK_FALSE(finding.resolution);
 }
 
+TEST_CASE("whoever holds it is asked for while the walk goes on: it may be gone by its end", "[engine][finding]") {
+  Watched watched = running();
+  CHECK(watched({waits(t0), held(t0, person(813, "child"), 7), held(t0, person(813, "child"), 9)}) ==
+        Lines{"ask 813/0"});
+}
+
 TEST_CASE("an age whose start was not seen is a lower bound", "[engine][finding]") {
   Watched watched = running();
   SocketRow met = waits(t0);
