@@ -282,6 +282,58 @@ TEST_CASE("never accepted, from before the start: its port's listener's", "[engi
   }
 }
 
+TEST_CASE("never accepted: the worker that accepts, before the one who called listen()", "[engine][owner]") {
+  Watched watched = running();
+  const Identity worker = person(901, "worker");
+  watched({ProcessSeen{t0, server()}, ProcessSeen{t0, worker}, listener_opens(t0)});
+  const auto opened_by = [&](const Identity& process, Attribution attribution) {
+    TransitionSeen seen = on_incoming(change(t0 + 1 * ms, State::established, State::close_wait));
+    seen.cookie = 83;
+    seen.process = process;
+    seen.attribution = attribution;
+    return seen;
+  };
+  TransitionSeen queued = on_incoming(change(t0 + 9 * ms, State::established, State::close_wait));
+  queued.attribution = Attribution::listener;
+  queued.evidence.no_socket = true;
+  SECTION("nobody was seen to accept") {
+    CHECK(watched({queued}) == Lines{"82 ESTABLISHED>CLOSE_WAIT in=1ms listener:900 network"});
+  }
+  SECTION("a worker accepted another connection") {
+    watched({opened_by(worker, Attribution::opener)});
+    CHECK(watched({queued}) == Lines{"82 ESTABLISHED>CLOSE_WAIT in=1ms listener:901 network"});
+    SECTION("and has ended") {
+      watched({ProcessExited{t0 + 8 * ms, worker.key}});
+      CHECK(watched({queued}) == Lines{"82 ESTABLISHED>CLOSE_WAIT in=1ms listener:900 network"});
+    }
+  }
+  SECTION("a worker accepted, and a walk has met the listener since, with the one who called listen()") {
+    watched({opened_by(worker, Attribution::opener)});
+    SocketRow listener = row(t0 + 2 * ms, State::listen, Attribution::listener, server());
+    listener.cookie = 80;
+    listener.tuple = listening();
+    watched({listener, WalkDone{t0 + 3 * ms, t0 + 2 * ms}});
+    CHECK(watched({queued}) == Lines{"82 ESTABLISHED>CLOSE_WAIT in=1ms listener:901 network"});
+  }
+  SECTION("whoever holds or closes a connection need not have accepted it") {
+    watched({opened_by(worker, GENERATE(Attribution::holder, Attribution::closer))});
+    CHECK(watched({queued}) == Lines{"82 ESTABLISHED>CLOSE_WAIT in=1ms listener:900 network"});
+  }
+  SECTION("what was filtered out teaches who accepts too") {
+    TransitionSeen hidden = opened_by(worker, Attribution::opener);
+    hidden.evidence.hidden = true;
+    CHECK(watched({hidden}).empty());
+    CHECK(watched({queued}) == Lines{"82 ESTABLISHED>CLOSE_WAIT in=1ms listener:901 network"});
+  }
+  SECTION("from before the start: by its port") {
+    watched({opened_by(worker, Attribution::opener)});
+    queued.attribution = Attribution::unknown;
+    queued.process = {};
+    queued.listener_cookie = 0;
+    CHECK(watched({queued}) == Lines{"82 ESTABLISHED>CLOSE_WAIT in=1ms listener:901 network"});
+  }
+}
+
 TEST_CASE("never accepted with a listener that was shut down: by one of the three words", "[engine][owner]") {
   Watched watched = running();
   TransitionSeen closing = listener_closes(t0 + 1 * ms, server());

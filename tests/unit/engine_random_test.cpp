@@ -66,6 +66,7 @@ class Traffic {
       case 4: out.emplace_back(LossSeen{now_ns_, lost_ += below(2), 0}); return;
       case 5: out.emplace_back(ResetSeen{now_ns_, 1 + below(cookies_)}); return;
       case 6: out.emplace_back(Usage{now_ns_, 0, 0}); return;
+      case 7: out.emplace_back(DescriptorClosed{now_ns_, 1 + below(cookies_), owner(), Cause::close}); return;
       default: move(out);
     }
   }
@@ -80,7 +81,10 @@ class Traffic {
       SocketRow found = row(now_ns_, live.state, Attribution::holder, owner());
       found.cookie = cookie;
       found.entered_ns = live.entered_ns;
+      found.evidence.no_socket = one_in(8);
+      found.condition.eof = one_of({EndOfFile::unread, EndOfFile::read});
       out.emplace_back(found);
+      if (!one_in(3)) out.emplace_back(HolderRow{now_ns_, cookie, {owner(), 7, one_in(2), one_in(2)}});
     }
     out.emplace_back(WalkDone{now_ns_});
   }
@@ -248,4 +252,45 @@ TEST_CASE("random traffic: gaps and snapshots come in pairs that the stream can 
     }
     CHECK_FALSE(inside);
   }
+}
+
+TEST_CASE("random traffic: a finding is raised, perhaps changed, and resolved; bye counts them", "[engine][random]") {
+  std::size_t resolved = 0;
+  for (std::uint32_t seed = 1; seed <= 40; ++seed) {
+    CAPTURE(seed);
+    Engine::Settings settings;
+    settings.detector.leak_after_ns = 50 * ms;
+    settings.detector.sweep_ns = 10 * ms;
+    settings.detector.sanitizer = seed % 2 == 0;
+    Watched watched{settings};
+    watched.begin();
+    watched(Traffic{seed}.events(2000));
+    std::set<std::uint64_t> open;
+    std::set<std::uint64_t> over;
+    std::uint64_t raised = 0;
+    for (const Finding& finding : only<Finding>(watched.facts())) {
+      const std::uint64_t cookie = finding.connection.id.cookie;
+      CAPTURE(cookie, told(Fact{finding}));
+      switch (finding.status) {
+        case Finding::Status::raised:
+          CHECK(open.insert(cookie).second);
+          CHECK(finding.verdict != Verdict::ok);
+          ++raised;
+          break;
+        case Finding::Status::changed:
+          // By the sanitizer's last word also what has ended.
+          CHECK((open.contains(cookie) || (settings.detector.sanitizer && over.contains(cookie))));
+          break;
+        case Finding::Status::resolved:
+          CHECK(open.erase(cookie) == 1);
+          over.insert(cookie);
+          ++resolved;
+          break;
+      }
+      CHECK((finding.status == Finding::Status::resolved || !finding.resolution || over.contains(cookie)));
+    }
+    CHECK(only<Bye>(watched.facts()).at(0).findings == raised);
+    CHECK(raised > 0);
+  }
+  CHECK(resolved > 40);
 }

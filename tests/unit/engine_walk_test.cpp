@@ -42,8 +42,7 @@ TEST_CASE("sockets from before the start are a snapshot", "[engine][walk]") {
   // Asked for at once: its program names the workload when the walk is done.
   CHECK(watched({row(50 * ms, State::close_wait, Attribution::holder, client()), WalkDone{60 * ms}}) ==
         Lines{"ask 812/0"});
-  CHECK(watched({started(100 * ms)}) ==
-        Lines{"hello", "snapshot 81 CLOSE_WAIT age=55ms holder:812", "snapshot_end"});
+  CHECK(watched({started(100 * ms)}) == Lines{"hello", "snapshot 81 CLOSE_WAIT age=55ms holder:812", "snapshot_end"});
   const Snapshot first = only<Snapshot>(watched.facts()).at(0);
   CHECK(first.connection.id.netns == netns);
   CHECK(first.connection.tuple.peer == outgoing().peer);
@@ -133,8 +132,7 @@ TEST_CASE("events before the start are folded into the snapshot and not shown", 
   CHECK(watched({change(50 * ms, State::established, State::close_wait)}).empty());
   CHECK(watched({row(70 * ms, State::close_wait, Attribution::opener, client()), WalkDone{80 * ms}}) ==
         Lines{"ask 812/0"});
-  CHECK(watched({started(100 * ms)}) ==
-        Lines{"hello", "snapshot 81 CLOSE_WAIT age=35ms opener:812", "snapshot_end"});
+  CHECK(watched({started(100 * ms)}) == Lines{"hello", "snapshot 81 CLOSE_WAIT age=35ms opener:812", "snapshot_end"});
   CHECK(watched({Usage{100 * ms, 0, 0}}) == Lines{"stats events=0 lost=0 connections=1"});
 }
 
@@ -245,7 +243,8 @@ TEST_CASE("what went into a bucket during the first walk is in the snapshot, onc
   if (met) events.insert(events.begin() + 1, found);
   // The two agree: the transition knows to the nanosecond when it went in, and not the timer (15 s).
   CHECK(watched(events) == Lines{"hello", "ask 812/0",
-                                 "snapshot 81 " + std::string{name(substate)} + " age=20ms closer:812", "snapshot_end"});
+                                 "snapshot 81 " + std::string{name(substate)} + " age=20ms closer:812",
+                                 "snapshot_end"});
   CHECK(only<Snapshot>(watched.facts()).at(0).connection.tuple.role == Role::connect);
 }
 

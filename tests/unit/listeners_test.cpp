@@ -51,6 +51,23 @@ TEST_CASE("a later row of the same listener replaces it: another process has it 
   CHECK(listeners.refused() == 0);
 }
 
+TEST_CASE("who accepted from a listener is kept, the latest, and survives the row of a walk", "[listeners]") {
+  Listeners listeners{10};
+  listeners.accepted(1, person(901, "worker"));  // not known: nothing to keep it with
+  listeners.opened(listens(1, "0.0.0.0", 80));
+  CHECK(listeners.by_cookie(1)->acceptor.key.pid == 0);
+  listeners.accepted(1, person(901, "worker"));
+  listeners.accepted(1, person(902, "worker"));
+  listeners.accepted(2, person(903, "worker"));
+  CHECK(listeners.by_cookie(1)->acceptor.key.pid == 902);
+  listeners.opened(listens(1, "0.0.0.0", 80, 900));
+  CHECK(listeners.by_cookie(1)->acceptor.key.pid == 902);
+  CHECK(listeners.by_cookie(1)->process.key.pid == 900);
+  listeners.closed(1, Tuple{}, std::nullopt);
+  listeners.opened(listens(1, "0.0.0.0", 80));
+  CHECK(listeners.by_cookie(1)->acceptor.key.pid == 0);
+}
+
 TEST_CASE("the more specific listener takes the connection", "[listeners]") {
   Listeners listeners{10};
   listeners.opened(listens(1, "::", 80));

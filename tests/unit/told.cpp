@@ -36,7 +36,7 @@ std::string text(const ProcessWanted& wanted) {
   return "ask " + pid(wanted.process) + "/" + std::to_string(wanted.process.exec_id);
 }
 
-std::string text(const StackWanted& wanted) { 
+std::string text(const StackWanted& wanted) {
   return "name " + std::string{wanted.end_read ? "the reader" : "the opener"} + " of " + std::to_string(wanted.cookie);
 }
 
