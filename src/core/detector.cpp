@@ -222,7 +222,14 @@ void Detector::find_responsible(Watched& watched) {
     const auto found = listeners_.find(cookie);
     if (found != listeners_.end()) {
       judged.accept_queue = found->second.queue;
-      one = responsible_of_listener(found->second.holders, found->second.process, one);
+      const std::vector<Holder>& holders = found->second.holders;
+      const Listener* known = workloads_.listeners().by_cookie(cookie);
+      // Of its holders the one that accepts from it, before the one that called listen().
+      const bool accepts = known != nullptr && std::any_of(holders.begin(), holders.end(), [&](const Holder& holder) {
+                             return holder.process.key == known->acceptor.key;
+                           });
+      one = accepts ? ResponsibleOne{known->acceptor, Attribution::listener}
+                    : responsible_of_listener(holders, found->second.process, one);
     }
   } else {
     // Holders met by the sweep before are still believed in: one absence is none.

@@ -108,6 +108,9 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   listeners_.forget_unseen(done.began_ns);
   answer_owners();
   ++walk_;
+  // Rows from before are those of a walk that met an error on its way.
+  std::erase_if(rows_, [&](const SocketRow& row) { return row.time_ns < done.began_ns; });
+  if (started_) std::erase_if(buckets_, [&](const BucketRow& row) { return row.time_ns < done.began_ns; });
   if (done.census) {
     census_ = std::move(rows_);
     census_buckets_ = buckets_;
@@ -149,7 +152,10 @@ void Engine::snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts
         .connection = connection({known.tuple.netns, cookie}, known.tuple, known.mptcp),
         .state = known.state,
         .age_ns = since(now_ns_, known.entered_ns),
-        .responsible = responsible(known.attribution, known.process, facts),
+        .responsible =
+            known.attribution == Attribution::listener
+                ? responsible(Attribution::listener, acceptor_or(known.listener_cookie, known.process), facts)
+                : responsible(known.attribution, known.process, facts),
     };
     // Not accepted yet: nobody holds it but its listener.
     if (!row.responsible.process && known.no_socket && known.state == State::close_wait)
@@ -207,6 +213,7 @@ bool Engine::want_owner_walk(std::vector<Fact>& facts) {
 
 Finding Engine::finding_of(const Judgement& judgement, std::vector<Fact>& facts) {
   const Judged& socket = judgement.socket;
+  // Judged anew when the watching ends, it may have ended long before.
   const std::uint64_t until_ns = socket.resolution ? socket.resolved_ns : judgement.time_ns;
   Finding finding{
       .time_ns = realtime(judgement.time_ns),
@@ -230,11 +237,13 @@ std::vector<Identity> Engine::owners() const {
   std::vector<Identity> all;
   std::unordered_map<ProcessKey, bool, ProcessKeyHash> met;
   for (const SocketRow& row : census_)
-    if (row.process.key.pid != 0 && !processes_.has_exited(row.process.key) && met.emplace(row.process.key, true).second)
+    if (row.process.key.pid != 0 && !processes_.has_exited(row.process.key) &&
+        met.emplace(row.process.key, true).second)
       all.push_back(row.process);
   for (const Judged& socket : detector_.sockets())
     for (const Holder& holder : socket.holders)
-      if (met.emplace(holder.process.key, true).second) all.push_back(holder.process);
+      if (!processes_.has_exited(holder.process.key) && met.emplace(holder.process.key, true).second)
+        all.push_back(holder.process);
   return all;
 }
 

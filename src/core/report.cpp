@@ -93,7 +93,10 @@ void Builder::add_bucket(const BucketRow& row) {
     owner = *known;
   } else {
     const Listener* listener = input_.listeners.by_local_end(row.tuple);
-    if (listener != nullptr) owner.process = listener->process;
+    if (listener != nullptr) {
+      const bool accepts = listener->acceptor.key.pid != 0 && !input_.processes.has_exited(listener->acceptor.key);
+      owner.process = accepts ? listener->acceptor : listener->process;
+    }
     owner.role = listener != nullptr ? Role::accept : row.tuple.role;
     Tuple tuple = row.tuple;
     tuple.role = owner.role;
