@@ -127,3 +127,29 @@ TEST_CASE("the age of what has ended is what it was then", "[engine][regression]
   watched({Stopped{t0 + 9 * seconds, 0, 0}});
   CHECK(only<Finding>(watched.facts()).at(0).age_ns == 2 * seconds);
 }
+
+TEST_CASE("a bucket whose end was seen before the start is its owner's in the report too", "[engine][fault]") {
+  Watched watched{keeping()};
+  TransitionSeen seen = last(called(80 * ms, State::fin_wait2, State::close, Cause::close));
+  seen.evidence.dead = seen.evidence.done = true;
+  watched({seen, WalkDone{90 * ms}, started(100 * ms)});
+  REQUIRE(only<Snapshot>(watched.facts()).at(0).responsible.process);
+  watched({bucket(1 * seconds, 81, outgoing()), WalkDone{1 * seconds, 1 * seconds, true}});
+  const Report report = watched.engine().report({});
+  REQUIRE(report.processes.size() == 1);
+  CHECK(report.processes[0].process);
+  CHECK(report.processes[0].findings.time_wait.by_endpoint.at(0).side == Role::connect);
+}
+
+TEST_CASE("stacks of sockets that are gone make room for others", "[engine][fault]") {
+  Engine::Settings settings;
+  settings.stacks_limit = 1;
+  Watched watched{settings};
+  watched.begin();
+  const RawStack stack{client().key, 0, {0x1000}, {}};
+  watched({change(t0, State::established, State::close_wait), StacksSeen{t0, 81, stack, std::nullopt},
+           called(t0 + 1 * ms, State::close_wait, State::last_ack, Cause::close),
+           last(called(t0 + 2 * ms, State::last_ack, State::close, Cause::close)), WalkDone{t0 + 3 * ms, t0 + 2 * ms},
+           WalkDone{t0 + 5 * seconds, t0 + 4 * seconds}, WalkDone{t0 + 9 * seconds, t0 + 8 * seconds}});
+  CHECK(watched({StacksSeen{t0 + 10 * seconds, 83, stack, std::nullopt}}) == Lines{"name the opener of 83"});
+}
