@@ -100,6 +100,10 @@ void Engine::on(const Started& started, std::vector<Fact>& facts) {
   losses_before_ = seen_losses_;
   facts.emplace_back(Hello{realtime(now_ns_), started.run, started.version, started.host, started.kernel,
                            started.boot_id, started.options});
+  // Their owners are known from here alone.
+  if (settings_.keeps_accounts)
+    for (const auto& [cookie, seen] : early_buckets_)
+      accounts_.take(closed_of(transition_of({.what = seen}, seen, facts), seen, false, facts));
   snapshot(facts);
   buckets_.clear();
   early_buckets_.clear();
@@ -255,7 +259,7 @@ void Engine::release(std::vector<Fact>& facts, bool all) {
   }
 }
 
-void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
+Transition Engine::transition_of(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
   Responsible who;
   if (owner_is_gone(seen) && !pending.owner_settled)
     who = by_listener(seen.attribution == Attribution::listener ? listeners_.by_cookie(seen.listener_cookie) : nullptr,
@@ -277,6 +281,11 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
       .ending = std::nullopt,
   };
   if (seen.actor.key.pid != 0) transition.actor = seen.actor;
+  return transition;
+}
+
+void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
+  Transition transition = transition_of(pending, seen, facts);
   if (!is_over(seen)) {
     if (settings_.keeps_accounts) accounts_.take(transition);
     facts.emplace_back(std::move(transition));

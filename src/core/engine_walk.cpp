@@ -121,6 +121,7 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   if (started_ && snapshot_wanted_) snapshot(facts);
   if (started_) buckets_.clear();
   judge(facts, [&](auto& judgements) { detector_.sweep_done(done, judgements); });
+  forget_stacks();
 }
 
 void Engine::answer_owners() {
@@ -261,7 +262,7 @@ Report Engine::report(ReportHead head) {
       .judged = detector_.sockets(),
       .ended = detector_.ended(),
       .trend = [this](WorkloadId workload, Kind kind) { return detector_.trend(workload, kind); },
-      .mended = {detector_.cleared(), std::nullopt},
+      .mended = {detector_.cleared(), longest_mended_ns_},
       .descriptors = {},
       .with_stacks = head.with_stacks,
       .stacks = {},
@@ -282,12 +283,28 @@ Report Engine::report(ReportHead head) {
   return build(input);
 }
 
+void Engine::note_mended(const Judgement& judgement) {
+  const Judged& socket = judgement.socket;
+  if (judgement.status != Finding::Status::resolved || !socket.resolution || !clears(*socket.resolution)) return;
+  const std::uint64_t took_ns = socket.resolved_ns > socket.since_ns ? socket.resolved_ns - socket.since_ns : 0;
+  longest_mended_ns_ = std::max(longest_mended_ns_.value_or(0), took_ns);
+}
+
+// The stacks of what has been closed are of no use: only what is judged, or ended unmended, is told again.
+void Engine::forget_stacks() {
+  if (stacks_.size() < settings_.stacks_limit / 2) return;
+  std::unordered_set<std::uint64_t> told;
+  for (const Judged& socket : detector_.sockets()) told.insert(socket.cookie);
+  for (const Judged& socket : detector_.ended()) told.insert(socket.cookie);
+  std::erase_if(stacks_, [&](const auto& entry) { return !told.contains(entry.first); });
+}
+
 DescriptorUse Engine::Descriptors::use() const {
   DescriptorUse use{last.open, last.soft_limit, last.sockets, std::nullopt};
-  if (last.time_ns <= first.time_ns || last.open <= first.open || last.open >= last.soft_limit) return use;
+  if (last.time_ns <= first.time_ns || last.open <= first.open || last.soft_limit == 0) return use;
   const double seconds = static_cast<double>(last.time_ns - first.time_ns) / 1e9;
   const double per_second = static_cast<double>(last.open - first.open) / seconds;
-  use.seconds_left = static_cast<double>(last.soft_limit - last.open) / per_second;
+  use.seconds_left = static_cast<double>(last.soft_limit - std::min(last.open, last.soft_limit)) / per_second;
   return use;
 }
 

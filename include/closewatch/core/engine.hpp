@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <deque>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace closewatch {
@@ -141,12 +142,15 @@ class Engine {
     std::vector<Judgement> judgements;
     work(judgements);
     for (Judgement& judgement : judgements) {
+      note_mended(judgement);
       if (started_)
         tell(finding_of(judgement, facts), facts);
       else
         early_judgements_.push_back(std::move(judgement));
     }
   }
+  void forget_stacks();
+  void note_mended(const Judgement& judgement);
   [[nodiscard]] Finding finding_of(const Judgement& judgement, std::vector<Fact>& facts);
   /// The entry of this connection, made where there is none; null where the table is full.
   [[nodiscard]] Known* room_for(std::uint64_t cookie);
@@ -160,6 +164,7 @@ class Engine {
   static void settle(Pending& pending, const TransitionSeen& seen, bool owner_settled);
   void release(std::vector<Fact>& facts, bool all = false);
   void conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] Transition transition_of(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
   [[nodiscard]] Closed closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,
                                  std::vector<Fact>& facts);
   void snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts);
@@ -195,6 +200,7 @@ class Engine {
   std::vector<BucketRow> census_buckets_;
   std::unordered_map<std::uint64_t, KnownStacks> stacks_;
   std::uint64_t stacks_refused_ = 0;
+  std::optional<std::uint64_t> longest_mended_ns_;
   std::unordered_map<ProcessKey, Descriptors, ProcessKeyHash> descriptors_;
 
   bool started_ = false;
