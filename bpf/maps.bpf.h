@@ -41,19 +41,13 @@ struct socket_state {
   __u64 listener_cookie;
   struct cw_process owner;
   struct cw_process closer;
-  struct cw_process holder; /* the oldest holder but the owner that walk `holder_walk` met */
   __u64 opener_start_ns;
   __u64 used_jiffies; /* the last read or write; 0: none */
   struct user users[CW_USERS]; /* the last of them first */
   __u32 opener_tgid;
   __u32 owner_version;  /* odd while `owner` is being written */
   __u32 closer_version; /* likewise `closer` */
-  __u32 owner_walk; /* the last walk that met the owner among the holders */
-  __u32 absent_walk; /* the last walk that met others, and not the owner */
-  __u32 holder_walk;
-  __u32 row_walk; /* the last walk that emitted its row */
   __u32 flags;     /* enum cw_flag, of the transition under way */
-  __u32 row_flags; /* likewise of the row: a walk does not hold the socket's lock */
   __u32 read_up_to; /* copied_seq after the last read seen */
   __u32 unread;    /* rcv_nxt - copied_seq, of the transition under way */
   __u32
@@ -70,12 +64,17 @@ struct socket_state {
   __u8 from; /* and its states */
   __u8 to;
   __u8 owner_matched; /* the filters on processes let the owner through: what a listener's children inherit */
-  __u8 holder_matched; /* likewise `holder` */
   __u8 user_count; /* CW_USERS + 1: more than are kept */
-  __u8 eof;        /* enum cw_eof */
+  __u8 eof; /* enum cw_eof */
   __u8 use_observed;
   __u8 fin_acked; /* all that was sent, the FIN included, is acknowledged */
 };
+
+/*
+ * One is made for every connection and zeroed: the kernel puts 72 bytes before it, and what does not fit into 512 then
+ * comes from the next larger slab.
+ */
+CW_ASSERT(sizeof(struct socket_state) <= 512 - 72, "socket_state");
 
 #define FIN_SHIFT 9
 CW_ASSERT(CW_FLAG_LOCAL_FIN >> FIN_SHIFT == 1, "FIN_SHIFT");
@@ -86,6 +85,24 @@ struct {
   __type(key, int);
   __type(value, struct socket_state);
 } sockets SEC(".maps");
+
+/* What walks know of a socket that one has met. */
+struct walk_state {
+  struct cw_process holder; /* the oldest holder but the owner that walk `holder_walk` met */
+  __u32 owner_walk; /* the last walk that met the owner among the holders */
+  __u32 absent_walk; /* the last walk that met others, and not the owner */
+  __u32 holder_walk;
+  __u32 row_walk; /* the last walk that emitted its row */
+  __u32 flags; /* enum cw_flag, of the row: a walk does not hold the socket's lock */
+  __u8 holder_matched; /* the filters on processes let `holder` through */
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct walk_state);
+} walked SEC(".maps");
 
 /* Which program of a process was announced: its exec_id + 1. */
 struct {

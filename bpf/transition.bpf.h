@@ -125,10 +125,6 @@ static __always_inline void start_over(struct socket_state *state, __u64 now) {
   state->reset_sent = 0;
   state->fins = 0;
   state->previous = 0;
-  state->owner_walk = 0;
-  state->absent_walk = 0;
-  state->holder_walk = 0;
-  state->row_walk = 0;
   state->used_jiffies = 0;
   state->user_count = 0;
   state->eof = CW_EOF_NOT_SEEN;
@@ -438,8 +434,8 @@ static __always_inline int on_send_reset(struct sock *sk) {
 
 /*
  * The last reference to a socket goes. Where TCP had ended it while its descriptor was open, no transition tells of it:
- * only then can SOCK_DEAD have been clear at the change to CLOSE. The lock is not owned here, but the orphan of a moment
- * ago is nobody's but the closing task's.
+ * only then can SOCK_DEAD have been clear at the change to CLOSE. The lock is not owned here, but the orphan of a
+ * moment ago is nobody's but the closing task's.
  */
 static __always_inline int on_destroy(struct sock *sk) {
   struct socket_state *state;

@@ -7,8 +7,8 @@
 #include "transition.bpf.h"
 
 /*
- * Moves this user to the front. Two users at once may both be at it: at worst one of them is missing from the list until
- * it uses the socket again, which it does not where it has left the socket to the other.
+ * Moves this user to the front. Two users at once may both be at it: at worst one of them is missing from the list
+ * until it uses the socket again, which it does not where it has left the socket to the other.
  */
 static __always_inline void keep_user(struct socket_state *state, const struct user *user) {
   struct user before = state->users[0];
@@ -29,8 +29,8 @@ static __always_inline void keep_user(struct socket_state *state, const struct u
 }
 
 /*
- * A read that returned 0 saw the end where nothing is left to be read. A peek leaves the FIN; a read of no bytes returns 0
- * before the end as well, which the unread bytes tell.
+ * A read that returned 0 saw the end where nothing is left to be read. A peek leaves the FIN; a read of no bytes
+ * returns 0 before the end as well, which the unread bytes tell.
  */
 static __always_inline void keep_end(struct socket_state *state, const struct sock *sk, const struct tcp_sock *tp,
                                      int flags) {
@@ -80,8 +80,8 @@ static __always_inline int on_use(void *ctx, struct sock *sk, int result, int fl
     if ((task->flags & PF_KTHREAD) || !sk->sk_socket || !sk->sk_socket->file)
       return 0;
     keep_user(state, &user);
-    if (state->owner.tgid != user.tgid || state->attribution < CW_BY_OPENER ||
-        state->owner.start_ns != user.start_ns || state->owner.exec_id != user.exec_id)
+    if (state->owner.tgid != user.tgid || state->attribution < CW_BY_OPENER || state->owner.start_ns != user.start_ns ||
+        state->owner.exec_id != user.exec_id)
       keep_owner_by_use(state, task);
   }
   state->used_jiffies = bpf_jiffies64();

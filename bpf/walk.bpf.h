@@ -9,6 +9,14 @@
 
 #include "transition.bpf.h"
 
+static __always_inline struct walk_state *walk_state_of(struct sock *sk) {
+  struct walk_state *seen = bpf_sk_storage_get(&walked, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+  if (!seen)
+    count(&counters.storage_failed);
+  return seen;
+}
+
 /* Begins to know a socket that was there before, unless a transition on another CPU has just done so. */
 static __always_inline struct socket_state *adopt(struct sock *sk, const struct tcp_sock *tp) {
   struct socket_state *state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -80,6 +88,7 @@ static __always_inline int emit_holder(struct seq_file *seq, struct sock *sk, co
 
 static __always_inline int on_holder(struct seq_file *seq, struct task_struct *task, struct sock *sk, __u32 fd) {
   struct socket_state *state;
+  struct walk_state *seen;
   struct cw_process holder;
   struct tcp_sock *tp;
   __u8 matched = 0;
@@ -90,18 +99,19 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
   if (!tp || (sk->__sk_common.skc_state == TCP_CLOSE && !is_dead(sk, tp)))
     return 0;
   state = adopt(sk, tp);
-  if (!state)
+  seen = state ? walk_state_of(sk) : 0;
+  if (!seen)
     return 0;
   process_of(task, &holder);
   if (filters_processes())
     matched = (__u8)matches_process(task, &holder);
   state->matched |= matched;
   if (same_process(&holder, &state->owner))
-    state->owner_walk = walk;
-  else if (state->holder_walk != walk || holder.start_ns < state->holder.start_ns) {
-    state->holder = holder;
-    state->holder_walk = walk;
-    state->holder_matched = matched;
+    seen->owner_walk = walk;
+  else if (seen->holder_walk != walk || holder.start_ns < seen->holder.start_ns) {
+    seen->holder = holder;
+    seen->holder_walk = walk;
+    seen->holder_matched = matched;
     announce(task, &holder);
   }
   switch (sk->__sk_common.skc_state) {
@@ -119,15 +129,15 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
  * not one moment (its owner may have got it behind our back), so that of a process that opened or used it an absence
  * is believed only when two walks in a row agree.
  */
-static __always_inline void settle_owner(struct socket_state *state) {
-  if (state->closer_by || state->owner_walk == walk || state->holder_walk != walk)
+static __always_inline void settle_owner(struct socket_state *state, struct walk_state *seen) {
+  if (state->closer_by || seen->owner_walk == walk || seen->holder_walk != walk)
     return;
-  if (state->attribution >= CW_BY_OPENER && (!state->absent_walk || state->absent_walk + 1 != walk)) {
-    state->absent_walk = walk;
+  if (state->attribution >= CW_BY_OPENER && (!seen->absent_walk || seen->absent_walk + 1 != walk)) {
+    seen->absent_walk = walk;
     return;
   }
-  state->owner_matched = state->holder_matched;
-  set_owner(state, &state->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
+  state->owner_matched = seen->holder_matched;
+  set_owner(state, &seen->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 
 /* Is a row of it wanted? What listens is always told of: never-accepted connections are named by it. */
@@ -196,12 +206,13 @@ static __always_inline int emit_stacks(struct sock *sk, __u64 now, __u64 cookie)
 }
 
 static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
+  struct walk_state *seen = walk_state_of(sk);
   struct cw_socket_row *row;
   struct tcp_sock *tp;
 
-  if (state->row_walk == walk)
+  if (!seen || seen->row_walk == walk)
     return 0;
-  settle_owner(state);
+  settle_owner(state, seen);
   tp = bpf_skc_to_tcp_sock(sk);
   if (!tp || !wants_row(sk, tp, state))
     return 0;
@@ -215,7 +226,7 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
     count(&counters.rows_refused);
     return 0;
   }
-  state->row_walk = walk;
+  seen->row_walk = walk;
   __builtin_memset(row, 0, sizeof(*row));
   row->header.version = CW_ABI_VERSION;
   row->header.type = CW_RECORD_SOCKET;
@@ -226,8 +237,8 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   row->tuple = state->tuple;
   row->entered_ns = state->entered_ns;
   row->opened_ns = state->opened_ns;
-  gather_flags(&state->row_flags, state, sk);
-  row->flags = state->row_flags;
+  gather_flags(&seen->flags, state, sk);
+  row->flags = seen->flags;
   row->state = sk->__sk_common.skc_state;
   row->attribution = read_owner(state, &row->process);
   if (row->state == TCP_LISTEN) {
@@ -236,7 +247,7 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   } else {
     fill_condition(row, state, sk, tp);
   }
-  if (state->owner_walk == walk)
+  if (seen->owner_walk == walk)
     row->flags |= CW_FLAG_OWNER_MET;
   if (is_mptcp(tp))
     row->flags |= CW_FLAG_MPTCP;

@@ -31,7 +31,8 @@ struct CommandName {
 };
 constexpr std::array<CommandName, 3> commands{{
     {Subcommand::trace, "trace", "the event stream of the TCP close path, one line an event"},
-    {Subcommand::report, "report", "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
+    {Subcommand::report, "report",
+     "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
     {Subcommand::run, "run", "run a command, watch it and its descendants alone, report when it ends"},
 }};
 

@@ -23,7 +23,8 @@ Progress::Progress(const Options& options)
 
 void Progress::take(const Fact& fact) {
   if (std::holds_alternative<Transition>(fact)) ++transitions_;
-  if (const auto* finding = std::get_if<Finding>(&fact); finding != nullptr && finding->status == Finding::Status::raised)
+  if (const auto* finding = std::get_if<Finding>(&fact);
+      finding != nullptr && finding->status == Finding::Status::raised)
     ++findings_;
 }
 

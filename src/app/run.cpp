@@ -52,8 +52,9 @@ int status_of(const Options& options, const CommandEnd& end, const Report& repor
 int run_command(const Options& options, const SignalsBefore& before) {
   if (!in_initial_pid_namespace(root))
     return std::to_underlying(
-        refuse(Exit::failed, "cannot follow COMMAND by its pid outside the initial pid namespace; run it on the host, or "
-                             "in a container with the host's pids (hostPID: true)"));
+        refuse(Exit::failed,
+               "cannot follow COMMAND by its pid outside the initial pid namespace; run it on the host, or "
+               "in a container with the host's pids (hostPID: true)"));
   const auto user = wanted_user(options);
   if (!user) return std::to_underlying(refuse(Exit::usage, message_of(user.error())));
   auto settings = kernel_settings(options, true);
@@ -76,7 +77,8 @@ int run_command(const Options& options, const SignalsBefore& before) {
   stacks.serve(session);
   session.on_started([&] { command->release(); });
   session.lasts_as_long_as(command->pidfd(), [&](const signalfd_siginfo& info) {
-    if (is_to_pass_on(root, command->pid(), info.ssi_code, info.ssi_pid)) command->send(static_cast<int>(info.ssi_signo));
+    if (is_to_pass_on(root, command->pid(), info.ssi_code, info.ssi_pid))
+      command->send(static_cast<int>(info.ssi_signo));
   });
   const auto ran = session.run(started(options));
   if (!ran) {
@@ -94,9 +96,11 @@ int run_command(const Options& options, const SignalsBefore& before) {
   name_survivors(*source);
 
   const Report report = make_report(options, session, engine);
-  const bool worth_telling = !options.quiet || options.json || !options.output.empty() || leaked(report) + stuck(report) > 0;
+  const bool worth_telling =
+      !options.quiet || options.json || !options.output.empty() || leaked(report) + stuck(report) > 0;
   if (worth_telling)
-    if (auto written = write_report(options, report, *output); !written) spdlog::error("{}", message_of(written.error()));
+    if (auto written = write_report(options, report, *output); !written)
+      spdlog::error("{}", message_of(written.error()));
   return status_of(options, *end, report);
 }
 

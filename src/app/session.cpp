@@ -50,7 +50,8 @@ std::uint64_t nanoseconds(std::chrono::milliseconds time) {
 
 }  // namespace
 
-/// SIGINT, SIGTERM, SIGHUP, SIGWINCH and others that are somebody's to pass on, as a descriptor. Once gone, a second Ctrl-C ends the program at once.
+/// SIGINT, SIGTERM, SIGHUP, SIGWINCH and others that are somebody's to pass on, as a descriptor. Once gone, a second
+/// Ctrl-C ends the program at once.
 class Signals {
  public:
   explicit Signals(bool passes_on) {
@@ -77,7 +78,8 @@ class Signals {
   }
 
  private:
-  /// nohup(1) has SIGHUP ignored, a shell SIGINT of what it runs in the background; blocked they would come all the same.
+  /// nohup(1) has SIGHUP ignored, a shell SIGINT of what it runs in the background; blocked they would come all the
+  /// same.
   void add_unless_ignored(int signal) {
     struct sigaction action{};
     if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) sigaddset(&set_, signal);
@@ -92,7 +94,8 @@ Session::Session(KernelSource& source, Engine& engine, Sink& sink, Writer& write
     : source_(source), engine_(engine), sink_(sink), writer_(writer), settings_(settings) {}
 
 std::expected<void, Error> Session::run(Started started) {
-  const Signals signals{static_cast<bool>(on_signal_)};  // from here on: a Ctrl-C during the first walk ends the watching as any other
+  const Signals signals{
+      static_cast<bool>(on_signal_)};  // from here on: a Ctrl-C during the first walk ends the watching as any other
   if (auto done = start(std::move(started)); !done) return done;
   auto looped = loop(signals);
   signals.release();
@@ -237,9 +240,10 @@ std::vector<std::string> Session::blind_spots() const {
     spots.emplace_back(
         "not in the initial pid namespace: holders are seen only in this one, and nothing is looked up by pid");
   if (!closed_namespaces_.empty())
-    spots.push_back(fmt::format("{} network namespaces could not be entered (CAP_SYS_ADMIN): their sockets from before "
-                                "the start are seen only where a process holds them",
-                                closed_namespaces_.size()));
+    spots.push_back(
+        fmt::format("{} network namespaces could not be entered (CAP_SYS_ADMIN): their sockets from before "
+                    "the start are seen only where a process holds them",
+                    closed_namespaces_.size()));
   if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
   if (bad_records_ > 0) spots.push_back(fmt::format("{} records could not be understood", bad_records_));
   const Engine::Refusals refused = engine_.refusals();

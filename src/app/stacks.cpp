@@ -19,8 +19,8 @@ void StackNames::serve(Session& session) {
 Stack StackNames::name(const RawStack& raw) {
   const ProcessTicks process{raw.process.pid, raw.process.start_ns / ns_per_tick};
   std::vector<std::uint64_t> addresses = raw.addresses;
-  // libc's wrapper of the system call keeps no frame pointer, so that the walk steps from it to its caller's caller. The
-  // caller's address is the first on the stack that a call has left there.
+  // libc's wrapper of the system call keeps no frame pointer, so that the walk steps from it to its caller's caller.
+  // The caller's address is the first on the stack that a call has left there.
   if (!addresses.empty())
     if (const auto caller = symbols_->return_address(process, raw.exec_id, raw.words);
         caller && std::find(addresses.begin(), addresses.end(), *caller) == addresses.end())

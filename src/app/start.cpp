@@ -47,8 +47,8 @@ std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool s
 }
 
 /// The descendants that there are already; what is forked from now on the kernel side adds. A child of one that was not
-/// watched yet is not watched either: look again until nobody new turns up, which whoever forks without end could put off
-/// for ever. A branch whose root has ended in between hangs from init and is not found.
+/// watched yet is not watched either: look again until nobody new turns up, which whoever forks without end could put
+/// off for ever. A branch whose root has ended in between hangs from init and is not found.
 std::expected<void, Error> watch_descendants(KernelSource& source, std::vector<ProcessTicks> known) {
   constexpr int looks_at_most = 100;
   for (int look = 0; look < looks_at_most; ++look) {

@@ -205,8 +205,8 @@ std::expected<void, Error> KernelSource::attach() {
 
   // The second copy of the program goes on behind the first: it asks whether the first has been there.
   for (bpf_program* program : {skeleton.progs.transition, skeleton.progs.transition_nested, skeleton.progs.send_reset,
-                               skeleton.progs.use_recv, skeleton.progs.use_send, skeleton.progs.destroy, skeleton.progs.process_exit,
-                               skeleton.progs.process_fork, skeleton.progs.process_free}) {
+                               skeleton.progs.use_recv, skeleton.progs.use_send, skeleton.progs.destroy,
+                               skeleton.progs.process_exit, skeleton.progs.process_fork, skeleton.progs.process_free}) {
     if (!bpf_program__autoload(program)) continue;
     bpf_link* link = bpf_program__attach(program);
     if (link == nullptr)

@@ -66,7 +66,7 @@ class Engine {
     std::uint64_t workloads = 0;
     std::uint64_t stacks = 0;
   };
-  [[nodiscard]] Refusals refusals() const { 
+  [[nodiscard]] Refusals refusals() const {
     return {.connections = table_lost_,
             .listeners = listeners_.refused(),
             .processes = processes_.evicted(),

@@ -210,8 +210,9 @@ struct Stopped {
   std::uint64_t rss_bytes = 0;
 };
 
-using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow, DescriptorClosed,
-                           StacksSeen, StackResolved, BucketRow, WalkDone, DescriptorsSeen, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
+using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow,
+                           DescriptorClosed, StacksSeen, StackResolved, BucketRow, WalkDone, DescriptorsSeen, Started,
+                           Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
 
 }  // namespace closewatch
 
