@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 namespace closewatch {
 namespace {
@@ -211,6 +212,7 @@ std::expected<void, Error> Session::walk(Walk what) {
   if (auto walked = source_.walk_sockets(census, record, between); !walked) return walked;
   // What happened while it was walked is in the ring, and newer than the rows.
   drain_all();
+  answer_stacks();
   step(WalkDone{now_ns(), began_ns, census});
   return {};
 }
@@ -289,7 +291,7 @@ void Session::step(const Event& event) {
     if (const auto* wanted = std::get_if<ProcessWanted>(&fact)) {
       answer(*wanted);
     } else if (const auto* stack = std::get_if<StackWanted>(&fact)) {
-      answer(*stack);
+      stacks_wanted_.push_back(*stack);
     } else if (const auto* walk = std::get_if<WalkWanted>(&fact)) {
       walk_wanted_ = WalkWanted{walk->tables || (walk_wanted_ && walk_wanted_->tables)};
     } else {
@@ -330,10 +332,13 @@ void Session::answer(const ProcessWanted& wanted) {
   engine_.step(resolved, none);
 }
 
-void Session::answer(const StackWanted& wanted) {
-  if (!name_stack_) return;
-  std::vector<Fact> none;
-  engine_.step(StackResolved{wanted.cookie, wanted.end_read, name_stack_(wanted.stack)}, none);
+// Names take their time: what happens meanwhile is read in between.
+void Session::answer_stacks() {
+  for (const StackWanted& wanted : std::exchange(stacks_wanted_, {})) {
+    if (!name_stack_) return;
+    step(StackResolved{wanted.cookie, wanted.end_read, name_stack_(wanted.stack)});
+    drain();
+  }
 }
 
 bool Session::drain() {

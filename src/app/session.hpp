@@ -83,7 +83,7 @@ class Session {
   void take_record(std::span<const std::byte> bytes);
   void step(const Event& event);
   void answer(const ProcessWanted& wanted);
-  void answer(const StackWanted& wanted);
+  void answer_stacks();
   bool drain();
   /// Until nothing is left in the ring of what was there at the call; what comes meanwhile may stay.
   void drain_all();
@@ -109,6 +109,7 @@ class Session {
   std::uint64_t failed_walks_ = 0;
   std::vector<Fact> facts_;
   std::optional<WalkWanted> walk_wanted_;
+  std::vector<StackWanted> stacks_wanted_;  ///< of the walk under way
   KernelLosses losses_;
   std::uint64_t bad_records_ = 0;
   std::uint64_t lookups_left_ = 0;  ///< of this second

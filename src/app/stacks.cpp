@@ -7,6 +7,11 @@
 #include <vector>
 
 namespace closewatch {
+namespace {
+
+bool is_code(const Frame& frame) { return !frame.module.empty() || !frame.function.empty(); }
+
+}  // namespace
 
 StackNames::StackNames(bool wanted) {
   if (wanted) symbols_.emplace(root);
@@ -26,6 +31,9 @@ Stack StackNames::name(const RawStack& raw) {
         caller && std::find(addresses.begin(), addresses.end(), *caller) == addresses.end())
       addresses.insert(addresses.begin() + 1, *caller);
   Stack stack{.frames = symbols_->look_up(process, raw.exec_id, addresses), .cut_short = false};
+  // Where a register served another purpose than pointing to a frame, the walk ends somewhere that is no code.
+  const bool any_known = std::any_of(stack.frames.begin(), stack.frames.end(), is_code);
+  while (any_known && !is_code(stack.frames.back())) stack.frames.pop_back();
   stack.cut_short = looks_cut_short(stack.frames);
   return stack;
 }

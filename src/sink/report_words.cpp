@@ -20,7 +20,7 @@ constexpr std::size_t holders_shown = 3;
 /// What stands between the program and the kernel: its caller is the line that is looked for.
 bool is_wrapper(const Frame& frame) {
   for (const std::string_view start : {"libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "[vdso]"})
-    if (std::string_view{frame.module}.starts_with(start)) return true;
+    if (base_name(frame.module).starts_with(start)) return true;
   return false;
 }
 

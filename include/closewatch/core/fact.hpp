@@ -135,7 +135,7 @@ struct ProcessWanted {
   Identity process;
 };
 
-/// What are these addresses? To be answered while the process lives, before the next event.
+/// What are these addresses? To be answered before the walk that brought them is done.
 struct StackWanted {
   std::uint64_t cookie = 0;
   bool end_read = false;
