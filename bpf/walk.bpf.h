@@ -9,10 +9,14 @@
 
 #include "transition.bpf.h"
 
+/*
+ * A socket whose last reference has gone gets no new storage, and needs none: it is over. A listener stays in the walk
+ * so for as long as RCU readers may look at it.
+ */
 static __always_inline struct walk_state *walk_state_of(struct sock *sk) {
   struct walk_state *seen = bpf_sk_storage_get(&walked, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
-  if (!seen)
+  if (!seen && sk->__sk_common.skc_refcnt.refs.counter)
     count(&counters.storage_failed);
   return seen;
 }
