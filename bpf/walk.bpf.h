@@ -178,7 +178,7 @@ static __always_inline void fill_condition(struct cw_socket_row *row, const stru
   row->received_ns = tp->rcv_tstamp ? before(now, (__u32)jiffies - tp->rcv_tstamp) : 0;
   row->used_ns = state->used_jiffies ? before(now, jiffies - state->used_jiffies) : 0;
   row->eof = state->eof;
-  row->users = state->user_count;
+  row->users = state->users_missed ? CW_USERS + 1 : state->user_count;
   /* splice() and receiving into mapped memory take what no tracepoint tells of. */
   if (state->use_observed && state->read_up_to == tp->copied_seq)
     row->flags |= CW_FLAG_USE_OBSERVED;

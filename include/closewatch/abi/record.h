@@ -180,7 +180,7 @@ struct cw_socket_row {
   __u8 state;
   __u8 attribution;
   __u8 eof;   /* enum cw_eof */
-  __u8 users; /* processes seen to read or write it; CW_USERS + 1: more than are kept */
+  __u8 users; /* processes seen to read or write it; CW_USERS + 1: more than are kept, or one was missed */
   struct cw_process process;
   __u64 acked_bytes; /* tcp_sock.bytes_acked */
   __u64 received_ns; /* the last segment of the peer's (rcv_tstamp), to a jiffy */
