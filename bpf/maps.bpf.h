@@ -47,6 +47,7 @@ struct socket_state {
   __u32 opener_tgid;
   __u32 owner_version;  /* odd while `owner` is being written */
   __u32 closer_version; /* likewise `closer` */
+  __u32 users_busy;     /* 1 while `users` is being written */
   __u32 flags;     /* enum cw_flag, of the transition under way */
   __u32 read_up_to; /* copied_seq after the last read seen */
   __u32 unread;    /* rcv_nxt - copied_seq, of the transition under way */
@@ -65,6 +66,7 @@ struct socket_state {
   __u8 to;
   __u8 owner_matched; /* the filters on processes let the owner through: what a listener's children inherit */
   __u8 user_count; /* CW_USERS + 1: more than are kept */
+  __u8 users_missed; /* one of them is perhaps not among those kept */
   __u8 eof; /* enum cw_eof */
   __u8 use_observed;
   __u8 fin_acked; /* all that was sent, the FIN included, is acknowledged */

@@ -126,6 +126,10 @@ static __always_inline void start_over(struct socket_state *state, __u64 now) {
   state->fins = 0;
   state->previous = 0;
   state->used_jiffies = 0;
+  /* A listener has users too: recv() on it fails, and is a use all the same. */
+  __builtin_memset(&state->users, 0, sizeof(state->users));
+  state->users_busy = 0;
+  state->users_missed = 0;
   state->user_count = 0;
   state->eof = CW_EOF_NOT_SEEN;
   state->use_observed = (__u8)config.observes_use;
@@ -390,6 +394,8 @@ static __always_inline int on_transition(void *ctx, struct sock *sk, int from, i
     if (config.stacks && called(state) == CW_CALL_CONNECT) {
       struct user user = user_of(task);
 
+      /* Those of an earlier connection that was opened with the same socket. */
+      bpf_sk_storage_delete(&stacks, sk);
       keep_stack(ctx, sk, &user, 0);
     }
   }

@@ -7,13 +7,18 @@
 #include "transition.bpf.h"
 
 /*
- * Moves this user to the front. Two users at once may both be at it: at worst one of them is missing from the list
- * until it uses the socket again, which it does not where it has left the socket to the other.
+ * Moves this user to the front. Of two users at once the second leaves the list alone, and it is known that one is
+ * missing from it: who has left the socket to the other may never use it again.
  */
 static __always_inline void keep_user(struct socket_state *state, const struct user *user) {
-  struct user before = state->users[0];
+  struct user before;
   int known = 0;
 
+  if (__sync_val_compare_and_swap(&state->users_busy, 0, 1)) {
+    state->users_missed = 1;
+    return;
+  }
+  before = state->users[0];
   state->users[0] = *user;
   for (int i = 1; i < CW_USERS && !known; i++) {
     struct user moved = before;
@@ -26,6 +31,7 @@ static __always_inline void keep_user(struct socket_state *state, const struct u
   }
   if (!known && state->user_count <= CW_USERS)
     state->user_count++;
+  __sync_val_compare_and_swap(&state->users_busy, 1, 0);
 }
 
 /*

@@ -9,10 +9,14 @@
 
 #include "transition.bpf.h"
 
+/*
+ * A socket whose last reference has gone gets no new storage, and needs none: it is over. A listener stays in the walk
+ * so for as long as RCU readers may look at it.
+ */
 static __always_inline struct walk_state *walk_state_of(struct sock *sk) {
   struct walk_state *seen = bpf_sk_storage_get(&walked, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
-  if (!seen)
+  if (!seen && sk->__sk_common.skc_refcnt.refs.counter)
     count(&counters.storage_failed);
   return seen;
 }
@@ -164,17 +168,19 @@ static __always_inline __u64 before(__u64 now, __u64 jiffies) {
 
 static __always_inline void fill_condition(struct cw_socket_row *row, const struct socket_state *state,
                                            const struct sock *sk, const struct tcp_sock *tp) {
-  __u64 now = row->header.time_ns, jiffies = bpf_jiffies64();
+  __u64 now = row->header.time_ns, used = state->used_jiffies;
+  __u32 received = tp->rcv_tstamp;
+  __u64 jiffies = bpf_jiffies64(); /* behind the two, or what came in between would be in the future */
 
   row->unread = tp->rcv_nxt - tp->copied_seq;
   row->unsent = tp->write_seq - tp->snd_una;
   row->acked_bytes = tp->bytes_acked;
   row->retransmits = tp->inet_conn.icsk_retransmits;
   row->probes = tp->inet_conn.icsk_probes_out;
-  row->received_ns = tp->rcv_tstamp ? before(now, (__u32)jiffies - tp->rcv_tstamp) : 0;
-  row->used_ns = state->used_jiffies ? before(now, jiffies - state->used_jiffies) : 0;
+  row->received_ns = received ? before(now, (__u32)jiffies - received) : 0;
+  row->used_ns = used ? before(now, jiffies - used) : 0;
   row->eof = state->eof;
-  row->users = state->user_count;
+  row->users = state->users_missed ? CW_USERS + 1 : state->user_count;
   /* splice() and receiving into mapped memory take what no tracepoint tells of. */
   if (state->use_observed && state->read_up_to == tp->copied_seq)
     row->flags |= CW_FLAG_USE_OBSERVED;

@@ -64,12 +64,15 @@ int run_command(const Options& options, const SignalsBefore& before) {
 
   auto command = Command::start(options.command_line, *user, before);
   if (!command) return std::to_underlying(refuse(Exit::failed, message_of(command.error())));
-  if (const auto process = process_now(root, command->pid())) settings->pids = {*process};
+  const auto process = process_now(root, command->pid());
+  // Without it nothing would be filtered, and the whole machine judged.
+  if (!process) return std::to_underlying(refuse(Exit::failed, "cannot find COMMAND's process in /proc"));
+  settings->pids = {*process};
   settings->children = true;
   auto source = attached_source(*settings, true);
   if (!source) return std::to_underlying(refuse(Exit::failed, source.error()));
 
-  Writer nothing{STDERR_FILENO, "standard error"};
+  Writer nothing{-1, "nothing"};  // COMMAND is watched to its end, whether anybody reads its standard error or not
   Progress silent{options};
   StackNames stacks{options.stacks};
   Engine engine{engine_settings(options, *settings, true)};

@@ -144,6 +144,7 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
     if (entries[3].revents != 0) return {};
     if ((entries[2].revents & POLLERR) != 0) return std::unexpected(Error{"write the output", EPIPE, ""});
     more = drain();
+    check_losses();  // before it is judged by a sweep: an end that went unseen proves nothing
     sweep_when_due();
     check_losses();
     check_output();
@@ -171,8 +172,9 @@ std::expected<void, Error> Session::stop() {
   step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
   spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
   spdlog::debug("{} transitions found no storage, {} did not fit the state kept", losses_.storage, losses_.missed);
-  if (losses_.ring_others > 0) spdlog::warn("the ring had no room for {} resets or processes", losses_.ring_others);
-  if (losses_.processes > 0) spdlog::warn("{} processes could not be announced", losses_.processes);
+  if (losses_.ring_others > 0)
+    spdlog::warn("the ring had no room for {} resets, processes or late closings", losses_.ring_others);
+  if (losses_.processes > 0) spdlog::warn("{} processes could not be announced or followed", losses_.processes);
   const Engine::Refusals refusals = engine_.refusals();
   spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
                 refusals.listeners, refusals.processes);
@@ -248,10 +250,16 @@ std::vector<std::string> Session::blind_spots() const {
                     closed_namespaces_.size()));
   if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
   if (bad_records_ > 0) spots.push_back(fmt::format("{} records could not be understood", bad_records_));
+  if (losses_.ring_others > 0)
+    spots.push_back(fmt::format("the ring had no room for {} resets, processes or late closings", losses_.ring_others));
+  if (losses_.processes > 0)
+    spots.push_back(fmt::format("{} processes could not be announced or followed", losses_.processes));
   const Engine::Refusals refused = engine_.refusals();
   if (refused.connections + refused.judged + refused.accounts > 0)
     spots.push_back(fmt::format("the tables had no room for {} connections",
                                 std::max({refused.connections, refused.judged, refused.accounts})));
+  if (refused.workloads > 0)
+    spots.emplace_back("there were too many workloads: what grows in those that found no room is not seen");
   return spots;
 }
 

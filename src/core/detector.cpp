@@ -263,8 +263,12 @@ Kind Detector::kind_now(const Watched& watched, std::uint64_t now_ns) const {
 }
 
 // Whoever has just been taken out of an accept queue has the time that everybody has.
+std::uint64_t Detector::due_since(const Watched& watched) {
+  return std::max(watched.judged.since_ns, watched.accepted_ns);
+}
+
 bool Detector::is_past(const Watched& watched, std::uint64_t now_ns) const {
-  return std::max(watched.judged.since_ns, watched.accepted_ns) + settings_.leak_after_ns <= now_ns;
+  return due_since(watched) + settings_.leak_after_ns <= now_ns;
 }
 
 void Detector::count(Watched& watched, std::uint64_t now_ns) {
@@ -273,7 +277,7 @@ void Detector::count(Watched& watched, std::uint64_t now_ns) {
   if (watched.from_before)
     growth_.count_from_before(watched.judged.workload, kind, !watched.counted);
   else
-    growth_.count(watched.judged.workload, kind, std::max(watched.judged.since_ns, watched.accepted_ns));
+    growth_.count(watched.judged.workload, kind, due_since(watched));
   watched.counted = true;
 }
 
@@ -284,7 +288,7 @@ void Detector::judge(Watched& watched, std::uint64_t now_ns, std::vector<Judgeme
   standing.past_limit = is_past(watched, now_ns);
   if (standing.past_limit && needs_company(standing.kind)) {
     standing.grows = is_accused(watched, standing.kind, now_ns);
-    standing.beyond_habit = is_beyond_habit(watched.judged, now_ns);
+    standing.beyond_habit = is_beyond_habit(watched, now_ns);
   } else {
     watched.accused_ns = 0;
   }
@@ -301,12 +305,13 @@ bool Detector::is_accused(Watched& watched, Kind kind, std::uint64_t now_ns) con
   return watched.accused_ns != 0;
 }
 
-bool Detector::is_beyond_habit(const Judged& judged, std::uint64_t now_ns) {
-  const auto found = habits_.find(judged.workload);
-  if (judged.workload == 0 || found == habits_.end() || found->second.count() < habit_least) return false;
-  auto [patience, fresh] = patience_ns_.try_emplace(judged.workload, 0);
+bool Detector::is_beyond_habit(const Watched& watched, std::uint64_t now_ns) {
+  const WorkloadId workload = watched.judged.workload;
+  const auto found = habits_.find(workload);
+  if (workload == 0 || found == habits_.end() || found->second.count() < habit_least) return false;
+  auto [patience, fresh] = patience_ns_.try_emplace(workload, 0);
   if (fresh) patience->second = habit_factor * found->second.quantile(nearly_all);
-  return now_ns - judged.since_ns > patience->second;
+  return now_ns - due_since(watched) > patience->second;
 }
 
 void Detector::pass(Watched& watched, Kind kind, Verdict verdict, std::uint64_t now_ns,

@@ -295,6 +295,7 @@ std::expected<void, Error> KernelSource::walk_sockets(bool census, const OnRecor
     state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0};
     ring_buffer__consume(state_->rows.get());
     if (std::atomic_ref{skeleton.bss->counters.rows_refused}.load() == refused) return {};
+    between();
   }
   return std::unexpected(error_of("walk all sockets", EOVERFLOW));
 }
@@ -312,8 +313,6 @@ KernelLosses KernelSource::losses() const {
       .stacks = read(counters.stacks_failed),
   };
 }
-
-bool KernelSource::observes_use() const { return state_->skeleton->rodata->config.observes_use != 0; }
 
 const std::vector<std::string>& KernelSource::degraded() const { return state_->degraded; }
 

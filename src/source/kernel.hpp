@@ -84,9 +84,6 @@ class KernelSource {
   [[nodiscard]] std::expected<void, Error> walk_sockets(bool census, const OnRecord& on_record,
                                                         const std::function<void()>& between);
 
-  /// Reads and writes are seen: what is said of use can be relied on.
-  [[nodiscard]] bool observes_use() const;
-
   [[nodiscard]] KernelLosses losses() const;
 
   /// Hooks that this kernel does not have, and what is missing because of it.

@@ -368,6 +368,18 @@ TEST_CASE("a leak against the workload's own habit", "[detector]") {
   }
 }
 
+TEST_CASE("time in the accept queue is not held against the workload's habit", "[detector]") {
+  Sweeps machine;
+  machine.closes_others(90 * seconds, 20, 2 * seconds);  // so that 40 s are in order
+  machine.add(listens());
+  machine.add(queued(81, 1 * seconds));
+  CHECK(machine.sweep(100 * seconds) == Lines{"81 raised never_accepted stuck"});
+  machine.sockets.at(81).row = waiting(81, 1 * seconds);
+  CHECK(machine.sweep(105 * seconds) == Lines{"81 resolved never_accepted stuck accepted"});
+  CHECK(machine.sweep(110 * seconds, 145 * seconds) == Lines{"81 raised eof_ignored stuck"});
+  CHECK(machine.sweep(150 * seconds) == Lines{"81 changed eof_ignored leak"});
+}
+
 TEST_CASE("a workload known by name only becomes one known by its executable", "[detector]") {
   Sweeps machine;
   const Identity late = person(970, "late");

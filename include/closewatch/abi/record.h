@@ -35,7 +35,7 @@ enum cw_record_type {
   CW_RECORD_BUCKET = 7,     /* a row of the walk over the TIME_WAIT buckets */
   CW_RECORD_HOLDER = 8,     /* a row of the walk over the descriptors */
   CW_RECORD_RELEASE = 9,    /* the last descriptor went of a socket that TCP had ended before */
-  CW_RECORD_STACKS = 10,    /* behind the row of a socket: the user stacks kept of it */
+  CW_RECORD_STACKS = 10,    /* before the row of a socket: the user stacks kept of it */
 };
 
 /* How the process of a record is known (contract, section 2). */
@@ -180,7 +180,7 @@ struct cw_socket_row {
   __u8 state;
   __u8 attribution;
   __u8 eof;   /* enum cw_eof */
-  __u8 users; /* processes seen to read or write it; CW_USERS + 1: more than are kept */
+  __u8 users; /* processes seen to read or write it; CW_USERS + 1: more than are kept, or one was missed */
   struct cw_process process;
   __u64 acked_bytes; /* tcp_sock.bytes_acked */
   __u64 received_ns; /* the last segment of the peer's (rcv_tstamp), to a jiffy */
@@ -256,12 +256,12 @@ CW_ASSERT(sizeof(struct cw_bucket_row) == 88, "cw_bucket_row");
 /* Names what the kernel side lost or could not do; each counter reaches the user (gap events, -v). */
 struct cw_counters {
   __u64 lost_transitions; /* no room in the ring for a transition: one event each */
-  __u64 lost_others;      /* no room for another record: a reset, a process, an exit */
+  __u64 lost_others;      /* no room for another record: a reset, a release, a process, an exit */
   __u64 storage_failed;   /* no socket storage to be had: one transition each */
   __u64 missed;           /* the state kept did not fit the transition's: at least one transition not seen */
   __u64 rows_refused;     /* no room for a row of a walk; the walk is repeated */
   __u64 nested;           /* transitions caught by the second copy */
-  __u64 process_failed;   /* no task storage: a process that was not announced */
+  __u64 process_failed;   /* no room for a process: it was not announced, or a child is not followed */
   __u64 stacks_failed;    /* no socket storage for a stack */
 };
 

@@ -147,8 +147,10 @@ class Detector {
   void count(Watched& watched, std::uint64_t now_ns);
   void judge(Watched& watched, std::uint64_t now_ns, std::vector<Judgement>& judgements);
   [[nodiscard]] bool is_accused(Watched& watched, Kind kind, std::uint64_t now_ns) const;
+  /// Since when the program could have closed it.
+  [[nodiscard]] static std::uint64_t due_since(const Watched& watched);
   [[nodiscard]] bool is_past(const Watched& watched, std::uint64_t now_ns) const;
-  [[nodiscard]] bool is_beyond_habit(const Judged& judged, std::uint64_t now_ns);
+  [[nodiscard]] bool is_beyond_habit(const Watched& watched, std::uint64_t now_ns);
   void pass(Watched& watched, Kind kind, Verdict verdict, std::uint64_t now_ns, std::vector<Judgement>& judgements);
   void forget_missed(const WalkDone& done, std::vector<Judgement>& judgements);
 

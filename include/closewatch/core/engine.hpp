@@ -70,7 +70,7 @@ class Engine {
     return {.connections = table_lost_,
             .listeners = listeners_.refused(),
             .processes = processes_.evicted(),
-            .judged = detector_.refused(),
+            .judged = detector_.refused() + detector_.ended_refused(),
             .accounts = accounts_.refused(),
             .workloads = workloads_.refused(),
             .stacks = stacks_refused_};
