@@ -129,6 +129,7 @@ void Detector::sweep_done(const WalkDone& done, std::vector<Judgement>& judgemen
   give_holders();
   if (events_lost_) growth_.restart();
   growth_.begin_sweep(done.time_ns);
+  unread_.clear();
   for (auto& [cookie, watched] : sockets_)
     if (watched.sweep == sweep_) look(watched, done.time_ns, judgements);
   growth_.end_sweep();
@@ -279,6 +280,7 @@ void Detector::count(Watched& watched, std::uint64_t now_ns) {
   else
     growth_.count(watched.judged.workload, kind, due_since(watched));
   watched.counted = true;
+  if (kind == Kind::eof_unread) ++unread_[watched.judged.process.key];
 }
 
 void Detector::judge(Watched& watched, std::uint64_t now_ns, std::vector<Judgement>& judgements) {
@@ -287,7 +289,7 @@ void Detector::judge(Watched& watched, std::uint64_t now_ns, std::vector<Judgeme
   standing.eof = watched.judged.condition.eof;
   standing.past_limit = is_past(watched, now_ns);
   if (standing.past_limit && needs_company(standing.kind)) {
-    standing.grows = is_accused(watched, standing.kind, now_ns);
+    standing.grows = is_accused(watched, standing.kind, now_ns) && !is_busy_worker(watched.judged, standing.kind);
     standing.beyond_habit = is_beyond_habit(watched, now_ns);
   } else {
     watched.accused_ns = 0;
@@ -303,6 +305,14 @@ bool Detector::is_accused(Watched& watched, Kind kind, std::uint64_t now_ns) con
   if (growth_.last_closed_late(workload) >= watched.accused_ns) watched.accused_ns = 0;
   if (watched.accused_ns == 0 && growth_.grows(workload, kind)) watched.accused_ns = now_ns;
   return watched.accused_ns != 0;
+}
+
+// One that serves nobody but this peer has not forgotten it among others: it is busy (a fork-per-connection server
+// whose clients have given up), and as many as there are of its like.
+bool Detector::is_busy_worker(const Judged& judged, Kind kind) const {
+  if (kind != Kind::eof_unread) return false;
+  const auto found = unread_.find(judged.process.key);
+  return found != unread_.end() && found->second == 1;
 }
 
 bool Detector::is_beyond_habit(const Watched& watched, std::uint64_t now_ns) {

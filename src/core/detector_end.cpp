@@ -55,6 +55,8 @@ void Detector::leaves_close_wait(const TransitionSeen& seen, std::vector<Judgeme
     watched.judged.process = seen.process;
     watched.judged.attribution = Attribution::closer;
   }
+  if (watched.no_socket && !seen.evidence.no_socket && !closes_itself(seen.call))
+    was_accepted(watched, seen.time_ns, judgements);
   if (seen.call == Cause::exit) exits(watched, seen.time_ns, seen.evidence.unread, judgements);
   resolve(watched, seen.time_ns, resolution_of(seen), judgements);
   if (descriptor_stays(seen)) {
@@ -106,6 +108,15 @@ void Detector::resolve(Watched& watched, std::uint64_t time_ns, std::optional<Re
   else if (resolution && judged.verdict != Verdict::ok)
     keep_ended(judged);
   judged.verdict = Verdict::ok;
+}
+
+// Between two sweeps, no earlier than the one that met it in its queue. Then it ended, but that is another matter.
+void Detector::was_accepted(Watched& watched, std::uint64_t time_ns, std::vector<Judgement>& judgements) {
+  if (watched.judged.kind == Kind::never_accepted) resolve(watched, time_ns, Resolution::accepted, judgements);
+  watched.judged.resolution.reset();
+  watched.judged.resolved_ns = 0;
+  watched.no_socket = false;
+  watched.accepted_ns = time_ns;
 }
 
 // TCP is over and the descriptor is open: from now on it is another kind, of another age.

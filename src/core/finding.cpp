@@ -89,10 +89,10 @@ Advice advice(Kind kind) {
               "There is nothing to mend in a program: the part of the kernel that opened it closes it."};
     case Kind::dead_unclosed:
       return {
-          "TCP has ended this connection, by a reset or a timeout, so that ss no longer shows it, but its descriptor "
-          "is still open: it is leaked all the same.",
-          "Call close() also when a read or write fails, or poll() reports POLLHUP or POLLERR: nothing but close() "
-          "frees the descriptor."};
+          "TCP has ended this connection (a reset, a timeout, or both sides have shut it down), so that ss no longer "
+          "shows it, but its descriptor is still open: it is leaked all the same.",
+          "Call close() also after shutdown(), when a read or write fails, or poll() reports POLLHUP or POLLERR: "
+          "nothing but close() frees the descriptor."};
     case Kind::write_blocked:
       return {
           "What was written does not get through: where probes go unanswered or the window stays shut the peer has "

@@ -92,6 +92,7 @@ SocketReport socket_report(const Member& member) {
   out.age_ns = member.age_ns;
   out.age_is_lower_bound = socket.since_is_lower_bound;
   out.condition = socket.condition;
+  out.process = socket.process;
   out.attribution = socket.attribution;
   out.holders = socket.holders;
   return out;

@@ -80,6 +80,7 @@ class Text {
   void row(const Row& row);
   void details(const Row& row);
   void group(const GroupReport& group);
+  [[nodiscard]] std::string queue_text(const GroupReport& group) const;
   void example(const SocketReport& socket, Role side);
   void within_limit(const CloseWaitReport& close_wait);
   [[nodiscard]] std::vector<Row> rows() const;
@@ -296,15 +297,27 @@ void Text::group(const GroupReport& group) {
     page_.item(4, words::ends(pattern_text(group.local), pattern_text(group.peer), group.side, style_.utf8) +
                       (held.empty() ? "" : ", held by " + held));
   }
-  if (group.accept_queue)
-    page_.paragraph(
-        4, fmt::format(FMT_COMPILE("accept queue: {} of {}"), group.accept_queue->length, group.accept_queue->most));
+  if (group.accept_queue) page_.item(4, queue_text(group));
   if (group.stacks && group.stacks->end_read)
     page_.item(4, "end read: " + words::frames(*group.stacks->end_read, style_.utf8));
   if (group.stacks && group.stacks->opened)
     page_.item(4, "opened: " + words::frames(*group.stacks->opened, style_.utf8));
   for (std::size_t at = 0; at < std::min(group.sockets.size(), examples_shown); ++at)
     example(group.sockets[at], group.side);
+}
+
+/// Nobody holds what waits in an accept queue, so the one that should accept it is named here. A queue is full where it
+/// is longer than its limit.
+std::string Text::queue_text(const GroupReport& group) const {
+  const AcceptQueue& queue = *group.accept_queue;
+  std::string text = fmt::format(FMT_COMPILE("accept queue: {} of {}"), queue.length, queue.most);
+  if (queue.length > queue.most) text += ", full";
+  const auto by_all = [&](const SocketReport& socket) {
+    return socket.process.key.pid != 0 && socket.process.key == group.sockets.front().process.key;
+  };
+  if (std::all_of(group.sockets.begin(), group.sockets.end(), by_all) && !group.sockets.empty())
+    text += ", to be accepted by " + words::mention(group.sockets.front().process, style_.utf8);
+  return text;
 }
 
 void Text::example(const SocketReport& socket, Role side) {

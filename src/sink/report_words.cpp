@@ -42,10 +42,6 @@ std::string position_text(const Frame& frame, bool utf8) {
   return frame.function.empty() ? fmt::format(FMT_COMPILE("{:#x}"), frame.address) : "";
 }
 
-std::string mention(const Identity& process, bool utf8) {
-  return fmt::format(FMT_COMPILE("pid {} {}"), process.key.pid, printable(text(process.comm), utf8, 0));
-}
-
 /// "7, 8 and 35 more"
 std::string list(const std::vector<std::uint32_t>& numbers, std::uint64_t in_all) {
   std::string out;
@@ -131,6 +127,10 @@ std::string holders(const std::vector<Holder>& holders, std::uint64_t in_all, bo
   const std::uint64_t told = std::min(by_process.size(), holders_shown);
   if (in_all > told) out += fmt::format(FMT_COMPILE(" and {} more"), in_all - told);
   return out;
+}
+
+std::string mention(const Identity& process, bool utf8) {
+  return fmt::format(FMT_COMPILE("pid {} {}"), process.key.pid, printable(text(process.comm), utf8, 0));
 }
 
 std::string_view base_name(std::string_view path) {

@@ -35,6 +35,9 @@ namespace closewatch::words {
 /// "descriptors 7, 8 and 35 more of pid 812 server". Empty where nobody holds them.
 [[nodiscard]] std::string holders(const std::vector<Holder>& holders, std::uint64_t in_all, bool utf8);
 
+/// "pid 812 server"
+[[nodiscard]] std::string mention(const Identity& process, bool utf8);
+
 /// The file name of a path.
 [[nodiscard]] std::string_view base_name(std::string_view path);
 

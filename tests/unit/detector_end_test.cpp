@@ -165,6 +165,20 @@ TEST_CASE("reset in its accept queue it is nobody's descriptor", "[detector][end
   CHECK(machine.detector.ended().empty());
 }
 
+TEST_CASE("accepted behind the sweep's back, and then ended by TCP", "[detector][end]") {
+  Sweeps machine;
+  SocketRow row = waiting(81, 1 * seconds);
+  row.evidence.no_socket = true;
+  machine.add(row).holders.clear();
+  (void)machine.sweep(100 * seconds);
+  CHECK(machine.transition(ends(std::nullopt, State::close)) == Lines{"81 resolved never_accepted stuck accepted"});
+  CHECK(machine.detector.cleared() == 1);
+  CHECK(machine.detector.ended().empty());
+  // Its descriptor is open, and the program has the time that everybody has.
+  CHECK(machine.words(81) == "dead_unclosed ok");
+  CHECK_FALSE(machine.judged(81).resolution);
+}
+
 TEST_CASE("never accepted, and its listener goes", "[detector][end]") {
   Sweeps machine;
   SocketRow row = waiting(81, 1 * seconds);

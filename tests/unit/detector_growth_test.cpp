@@ -227,6 +227,25 @@ TEST_CASE("after a loss the counting starts over", "[detector][growth]") {
   CHECK(leak.leaks() != 0);
 }
 
+TEST_CASE("busy workers with a client each do not leak, however many", "[detector][growth]") {
+  Leaking leak;
+  leak.every_s = 5;
+  leak.read = GENERATE(false, true);
+  const bool each = GENERATE(true, false);
+  for (; leak.now_s <= 200;) {
+    (void)leak.until(leak.now_s);
+    for (auto& [cookie, socket] : leak.machine.sockets) {
+      const Identity worker = person(1000 + static_cast<std::uint32_t>(each ? cookie : cookie / 10), "server");
+      if (socket.row.process == worker) continue;
+      leak.machine.resolve(worker, "/usr/bin/server");
+      socket.row.process = worker;
+      socket.holders = {held_by(worker)};
+    }
+  }
+  CHECK(leak.trend(leak.read ? Kind::eof_ignored : Kind::eof_unread) == Trend::growing);
+  CHECK((leak.leaks() != 0) == (leak.read || !each));
+}
+
 TEST_CASE("growth is each workload's own", "[detector][growth]") {
   Leaking leak;
   leak.every_s = 1;

@@ -245,7 +245,7 @@ TEST_CASE("report text: stuck sockets, and why", "[sink][report]") {
   CHECK(has(text, "\n  1 stuck socket, blocked in writing (write_blocked)\n"));
   CHECK(has(flat(text), ", descriptor 7 of pid 812 client, 12B unread, 2.0K unsent, 1 probe, 2 retransmissions"));
   CHECK(has(text, "\n  1 other not at fault so far: 1 still replying\n"));
-  CHECK(has(text, "\n    accept queue: 129 of 128\n"));
+  CHECK(has(text, "\n    accept queue: 129 of 128, full, to be accepted by pid 900 server\n"));
   CHECK(has(text, "\n    50.0s 10.0.0.7:8080 ← 10.0.0.9:40000\n"));
 }
 

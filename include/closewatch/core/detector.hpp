@@ -149,6 +149,7 @@ class Detector {
   [[nodiscard]] bool is_accused(Watched& watched, Kind kind, std::uint64_t now_ns) const;
   /// Since when the program could have closed it.
   [[nodiscard]] static std::uint64_t due_since(const Watched& watched);
+  [[nodiscard]] bool is_busy_worker(const Judged& judged, Kind kind) const;
   [[nodiscard]] bool is_past(const Watched& watched, std::uint64_t now_ns) const;
   [[nodiscard]] bool is_beyond_habit(const Watched& watched, std::uint64_t now_ns);
   void pass(Watched& watched, Kind kind, Verdict verdict, std::uint64_t now_ns, std::vector<Judgement>& judgements);
@@ -159,6 +160,7 @@ class Detector {
   [[nodiscard]] std::optional<Resolution> resolution_of(const TransitionSeen& seen) const;
   void resolve(Watched& watched, std::uint64_t time_ns, std::optional<Resolution> resolution,
                std::vector<Judgement>& judgements);
+  void was_accepted(Watched& watched, std::uint64_t time_ns, std::vector<Judgement>& judgements);
   void stays_open(Watched& watched, const TransitionSeen& seen);
   void exits_unmet(const TransitionSeen& seen, std::vector<Judgement>& judgements);
   void exits(Watched& watched, std::uint64_t time_ns, std::optional<std::uint32_t> unread,
@@ -173,6 +175,8 @@ class Detector {
   std::unordered_map<std::uint64_t, Watched> sockets_;
   std::unordered_map<std::uint64_t, WatchedListener> listeners_;
   std::vector<MetHolder> met_;  ///< by the sweep under way
+  /// Past the limit with their end unread, by the sweep under way: each process's own.
+  std::unordered_map<ProcessKey, std::uint32_t, ProcessKeyHash> unread_;
   std::unordered_map<WorkloadId, Habit> habits_;
   std::unordered_map<WorkloadId, std::uint64_t> patience_ns_;  ///< of this sweep: twenty times the habits' p99
   /// Ended of late: a row of a sweep that was under way then may come behind.

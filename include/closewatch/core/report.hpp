@@ -45,6 +45,7 @@ struct SocketReport {
   std::uint64_t age_ns = 0;
   bool age_is_lower_bound = false;
   Condition condition;
+  Identity process;  ///< the one responsible; pid 0 where unknown
   Attribution attribution = Attribution::unknown;
   std::vector<Holder> holders;
 };
