@@ -6,7 +6,6 @@
 #include "app/session.hpp"
 #include "app/stacks.hpp"
 #include "app/start.hpp"
-#include "host/machine.hpp"
 #include "sink/report_json.hpp"
 #include "sink/report_text.hpp"
 
@@ -39,19 +38,15 @@ std::expected<void, Error> write_report(const Options& options, const Report& re
 }
 
 Exit run_report(const Options& options) {
-  const bool host_pids = in_initial_pid_namespace(root);
-  const auto settings = kernel_settings(options, host_pids);
-  if (!settings) return refuse(Exit::usage, message_of(settings.error()));
-  const auto output = Output::open(options.output, STDOUT_FILENO);
-  if (!output) return refuse(Exit::failed, message_of(output.error()));
-  auto source = attached_source(*settings, host_pids);
-  if (!source) return refuse(Exit::failed, source.error());
+  auto watch = begin_watch(options, STDOUT_FILENO);
+  if (!watch) return watch.error();
+  auto& [host_pids, settings, output, source] = *watch;
 
-  Writer nothing{output->fd(), output->name()};  // only to see that nobody reads any more
+  Writer nothing{output.fd(), output.name()};  // only to see that nobody reads any more
   Progress progress{options};
   StackNames stacks{options.stacks};
-  Engine engine{engine_settings(options, *settings, host_pids)};
-  Session session{*source, engine, progress, nothing, session_settings(options, *settings, host_pids)};
+  Engine engine{engine_settings(options, settings, host_pids)};
+  Session session{source, engine, progress, nothing, session_settings(options, settings, host_pids)};
   session.on_pulse([&] { progress.show(); });
   stacks.serve(session);
   const auto ran = session.run(started(options));
@@ -59,7 +54,7 @@ Exit run_report(const Options& options) {
   if (!ran) return failed(ran.error());
 
   const Report report = make_report(options, session, engine);
-  if (auto written = write_report(options, report, *output); !written) return failed(written.error());
+  if (auto written = write_report(options, report, output); !written) return failed(written.error());
   if (!options.fail_on_leak) return Exit::done;
   if (leaked(report) > 0) return Exit::leak;
   return report.incomplete_reasons.empty() && report.lost == 0 ? Exit::done : Exit::incomplete;

@@ -144,6 +144,17 @@ std::expected<KernelSource, std::string> attached_source(const KernelSettings& s
   return std::move(*source);
 }
 
+std::expected<Watch, Exit> begin_watch(const Options& options, int standard) {
+  const bool host_pids = in_initial_pid_namespace(root);
+  auto settings = kernel_settings(options, host_pids);
+  if (!settings) return std::unexpected(refuse(Exit::usage, message_of(settings.error())));
+  auto output = Output::open(options.output, standard);
+  if (!output) return std::unexpected(refuse(Exit::failed, message_of(output.error())));
+  auto source = attached_source(*settings, host_pids);
+  if (!source) return std::unexpected(refuse(Exit::failed, source.error()));
+  return Watch{host_pids, *std::move(settings), *std::move(output), *std::move(source)};
+}
+
 Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
   return {
       .filters_processes = !kernel.pids.empty() || !kernel.comms.empty() || kernel.cgroup_id != 0,

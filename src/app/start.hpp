@@ -5,6 +5,7 @@
 // What every command that watches begins with, and how it says why it can't.
 
 #include "app/options.hpp"
+#include "app/output.hpp"
 #include "app/session.hpp"
 #include "source/kernel.hpp"
 
@@ -31,6 +32,16 @@ Exit refuse(Exit exit, const std::string& why);
 /// Looks whether this machine can be traced, loads and attaches, and tells what will be missing. An error's text is
 /// whole: nothing is left running.
 [[nodiscard]] std::expected<KernelSource, std::string> attached_source(const KernelSettings& settings, bool host_pids);
+
+/// All that watching takes, with everything attached.
+struct Watch {
+  bool host_pids = false;  ///< pids are those of the initial pid namespace
+  KernelSettings settings;
+  Output output;
+  KernelSource source;
+};
+/// Results go to `standard` (a descriptor) where the options name no file. Why it can't be done has been said.
+[[nodiscard]] std::expected<Watch, Exit> begin_watch(const Options& options, int standard);
 
 [[nodiscard]] Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids);
 
