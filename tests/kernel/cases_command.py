@@ -93,6 +93,18 @@ def stderr_is_commands_too(stage):
     demand(file.read_text().strip(), "no report in the file")
 
 
+def nobody_reads_stderr(stage):
+    """Whoever read it has gone: COMMAND's status and the report in a file are what they would have been."""
+    file = stage.folder / "report"
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = stage.netns[""].command(*stage.closewatch("run", "-o", str(file), "--", "sh", "-c", "sleep 1; exit 0"))
+    status = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=writer, check=False, timeout=30).returncode
+    os.close(writer)
+    demand(status == 0, f"status {status}, and not 0")
+    demand(file.read_text().strip(), "no report in the file")
+
+
 def stdin_is_commands(stage):
     ran = run(stage, (), ["cat"], 0, given=b"hi\n")
     demand(ran.stdout == b"hi\n", f"{ran.stdout!r}")
@@ -275,6 +287,7 @@ CASES = [
     Case("run_status_127", play=missing),
     Case("run_stdout_is_commands", play=stdout_is_commands),
     Case("run_stderr_is_commands", play=stderr_is_commands_too),
+    Case("run_nobody_reads_stderr", play=nobody_reads_stderr),
     Case("run_stdin_is_commands", play=stdin_is_commands),
     Case("run_arguments_are_commands", play=arguments_are_commands),
     Case("run_no_descriptor_leaks_in", play=no_descriptor_leaks_in),

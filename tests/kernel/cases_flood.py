@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -131,7 +132,18 @@ def tiny_ring(stage):
         raise Failure(f"{len(wrong)} of {len(events)} wrongly named, as\n{story(wrong[:3])}")
 
 
+def listeners_come_and_go(stage):
+    """A listener is freed behind a grace period, and walked until then with no reference left: nothing is lost."""
+    watch = stage.start_watch("--sweep", "50ms", "--leak-after", "1s")
+    script = ("import socket, time\nend = time.time() + 2\nwhile time.time() < end:\n"
+              "  s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(1); s.close()\n")
+    stage.spawn(stage.netns[""].command(sys.executable, "-c", script)).wait()
+    watch.stop()
+    compare.check_stream(watch.events())
+
+
 CASES = [
     Case("flood_default_ring", play=default_ring),
     Case("flood_tiny_ring", play=tiny_ring),
+    Case("flood_of_listeners", play=listeners_come_and_go),
 ]
