@@ -330,6 +330,7 @@ void Session::answer(const ProcessWanted& wanted) {
     resolved.skipped = true;
   } else {
     --lookups_left_;
+    if (on_process_) on_process_(who);
     const ProcessTicks process{who.key.pid, who.key.start_ns / ns_per_tick};
     if (auto details = describe(settings_.root, process))
       resolved.details = *std::move(details);

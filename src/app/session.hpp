@@ -54,8 +54,12 @@ class Session {
   /// Called some ten times a second while it watches.
   void on_pulse(std::function<void()> callback) { on_pulse_ = std::move(callback); }
 
-  /// Answers what the addresses of a stack are; without it nobody does.
-  void names_stacks_by(std::function<Stack(const RawStack&)> answer) { name_stack_ = std::move(answer); }
+  /// Answers what the addresses of a stack are; without it nobody does. `meet` is called for each process at its first
+  /// sight, since it may be gone when it is asked for.
+  void names_stacks_by(std::function<Stack(const RawStack&)> answer, std::function<void(const Identity&)> meet) {
+    name_stack_ = std::move(answer);
+    on_process_ = std::move(meet);
+  }
 
   /// Watches until `fd` is readable, and hands the signals that come in meanwhile to `signal` instead of ending.
   void lasts_as_long_as(int fd, std::function<void(const signalfd_siginfo&)> signal) {
@@ -102,6 +106,7 @@ class Session {
   std::function<void()> on_started_;
   std::function<void()> on_pulse_;
   std::function<Stack(const RawStack&)> name_stack_;
+  std::function<void(const Identity&)> on_process_;
   std::function<void(const signalfd_siginfo&)> on_signal_;
   int end_fd_ = -1;
   std::uint64_t began_ns_ = 0;

@@ -18,7 +18,11 @@ StackNames::StackNames(bool wanted) {
 }
 
 void StackNames::serve(Session& session) {
-  if (symbols_) session.names_stacks_by([this](const RawStack& raw) { return name(raw); });
+  if (!symbols_) return;
+  session.names_stacks_by([this](const RawStack& raw) { return name(raw); },
+                          [this](const Identity& process) {
+                            symbols_->remember({process.key.pid, process.key.start_ns / ns_per_tick}, process.exec_id);
+                          });
 }
 
 Stack StackNames::name(const RawStack& raw) {

@@ -273,8 +273,9 @@ bool Detector::is_past(const Watched& watched, std::uint64_t now_ns) const {
 }
 
 void Detector::count(Watched& watched, std::uint64_t now_ns) {
-  if (!is_past(watched, now_ns)) return;
   const Kind kind = kind_now(watched, now_ns);
+  if (!watched.from_before) growth_.born(watched.judged.workload, kind, due_since(watched));
+  if (!is_past(watched, now_ns)) return;
   if (watched.from_before)
     growth_.count_from_before(watched.judged.workload, kind, !watched.counted);
   else

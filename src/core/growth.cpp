@@ -20,6 +20,11 @@ void Growth::begin_sweep(std::uint64_t now_ns) {
   for (auto& [place, series] : series_) series.now = series.allowed = series.first_birth_ns = series.last_birth_ns = 0;
 }
 
+void Growth::born(WorkloadId workload, Kind kind, std::uint64_t birth_ns) {
+  Series& series = series_[place(workload, kind)];
+  series.youngest_ns = std::max(series.youngest_ns, birth_ns);
+}
+
 void Growth::count(WorkloadId workload, Kind kind, std::uint64_t birth_ns) {
   Series& series = series_[place(workload, kind)];
   ++series.now;
@@ -36,8 +41,9 @@ void Growth::count_from_before(WorkloadId workload, Kind kind, bool first_time) 
 
 void Growth::end_sweep() {
   for (auto& [place, series] : series_) take(series);
-  std::erase_if(series_,
-                [&](const auto& entry) { return entry.second.counted == 0 && entry.second.fell_ns <= window_ns_; });
+  std::erase_if(series_, [&](const auto& entry) {
+    return entry.second.counted == 0 && entry.second.fell_ns <= window_ns_ && entry.second.youngest_ns <= window_ns_;
+  });
 }
 
 void Growth::take(Series& series) const {
@@ -45,7 +51,7 @@ void Growth::take(Series& series) const {
   if (!first_ && series.now < before) series.fell_ns = now_ns_;
   if (!first_ && series.now > before) series.rose_ns = {now_ns_, series.rose_ns[0]};
   series.counted = series.now;
-  ++series.sweeps;
+  if (series.sweeps > 0 || series.now > 0) ++series.sweeps;
 }
 
 void Growth::closed_late(WorkloadId workload, std::uint64_t time_ns) {
@@ -71,10 +77,14 @@ bool Growth::grows(WorkloadId workload, Kind kind) const {
   // A pool that went stale one by one has grown too, but does so no more: it is quiet for longer than at its own pace.
   const std::uint64_t pace_ns = series->rose_ns[0] - series->rose_ns[1];
   const bool still_rises = now_ns_ - series->rose_ns[0] <= std::min(settings_.leak_after_ns, pace_ns + pace_ns / 2);
+  // What passes the limit now was born a limit ago: that the count rises says nothing of today. All of a pool may have
+  // gone stale since.
+  const bool is_born_yet = now_ns_ <= series->youngest_ns + settings_.leak_after_ns + settings_.sweep_ns;
   // Born in one burst (a server that restarted has closed its idle connections), they are no series of mistakes.
   const std::uint64_t burst_ns = std::max(settings_.sweep_ns, settings_.leak_after_ns / 2);
   const bool in_one_burst = series->last_birth_ns - series->first_birth_ns <= burst_ns;
-  return never_fell && rose_twice && still_rises && !in_one_burst && last_closed_late(workload) <= window_ns_;
+  return never_fell && rose_twice && still_rises && is_born_yet && !in_one_burst &&
+         last_closed_late(workload) <= window_ns_;
 }
 
 std::optional<Trend> Growth::trend(WorkloadId workload, Kind kind) const {

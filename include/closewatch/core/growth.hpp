@@ -29,6 +29,8 @@ class Growth {
   void begin_sweep(std::uint64_t now_ns);
   void end_sweep();
 
+  /// A socket, past the limit or not yet, in its state since `birth_ns`.
+  void born(WorkloadId workload, Kind kind, std::uint64_t birth_ns);
   /// A socket past the limit, in its state since `birth_ns`.
   void count(WorkloadId workload, Kind kind, std::uint64_t birth_ns);
   /// One that was there when the watching began, its age unknown. That it passes the limit only now is no growth.
@@ -57,6 +59,7 @@ class Growth {
     std::array<std::uint64_t, 2> rose_ns{};  ///< the latest first
     std::uint64_t first_birth_ns = 0;  ///< of those that passed the limit in the window
     std::uint64_t last_birth_ns = 0;
+    std::uint64_t youngest_ns = 0;  ///< the latest birth of all, past the limit or not yet
   };
 
   static std::uint64_t place(WorkloadId workload, Kind kind) {
