@@ -27,8 +27,13 @@ std::int64_t utc_offset_ns() {
 }  // namespace
 
 std::expected<Output, Error> Output::open(const std::string& path, int standard) {
-  if (path.empty()) return of_standard(standard);
-  if (path == "-") return of_standard(STDOUT_FILENO);
+  if (path.empty() || path == "-") {
+    const int fd = path.empty() ? standard : STDOUT_FILENO;
+    // Standard output that was closed is occupied by what can only be read. Messages may go nowhere, results may not.
+    if (fd == STDOUT_FILENO && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+      return std::unexpected(Error{"write to standard output", EBADF, "do not close it, or name a file with -o"});
+    return of_standard(fd);
+  }
   Descriptor fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644)};
   if (!fd.is_open())
     return std::unexpected(Error{"write to " + path, errno, "choose a file that can be written, with -o"});
@@ -47,8 +52,7 @@ void Output::begin() const {
 Output Output::of_standard(int fd) {
   const std::string name = fd == STDERR_FILENO ? "standard error" : "standard output";
   struct stat status{};
-  const bool writable = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
-  if (writable && fstat(fd, &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))) {
+  if (fstat(fd, &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))) {
     const std::string path = "/proc/self/fd/" + std::to_string(fd);
     return Output{Descriptor{::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)}, fd, name};
   }

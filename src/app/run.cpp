@@ -101,10 +101,14 @@ int run_command(const Options& options, const SignalsBefore& before) {
   const Report report = make_report(options, session, engine);
   const bool worth_telling =
       !options.quiet || options.json || !options.output.empty() || leaked(report) + stuck(report) > 0;
+  const int status = status_of(options, *end, report);
   if (worth_telling)
-    if (auto written = write_report(options, report, *output); !written)
+    if (auto written = write_report(options, report, *output); !written) {
       spdlog::error("{}", message_of(written.error()));
-  return status_of(options, *end, report);
+      // A report that was to be read by somebody, and is not there, is not to pass for a good one.
+      if (status == 0 && !options.output.empty()) return std::to_underlying(Exit::failed);
+    }
+  return status;
 }
 
 }  // namespace closewatch

@@ -57,7 +57,8 @@ class Signals {
  public:
   explicit Signals(bool passes_on) {
     sigemptyset(&set_);
-    for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) sigaddset(&set_, signal);
+    sigaddset(&set_, SIGWINCH);
+    for (const int signal : {SIGINT, SIGTERM}) add_unless_ignored(signal);
     if (passes_on)
       for (const int signal : passed_on) add_unless_ignored(signal);
     add_unless_ignored(SIGHUP);

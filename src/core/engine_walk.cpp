@@ -278,7 +278,10 @@ Report Engine::report(ReportHead head) {
         (listener != nullptr && listener->matched))
       input.buckets.push_back(bucket);
   }
-  for (const auto& [key, seen] : descriptors_) input.descriptors.emplace(key, seen.use());
+  // What has ended since the watching began was counted without its limit.
+  for (const auto& [key, seen] : descriptors_)
+    if (seen.last.soft_limit != 0) input.descriptors.emplace(key, seen.use());
+  if (input.lost > 0) input.incomplete_reasons.push_back(std::to_string(input.lost) + " events were lost");
   for (const auto& [cookie, known] : stacks_) input.stacks.emplace(cookie, known.resolved);
   return build(input);
 }

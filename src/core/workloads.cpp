@@ -21,7 +21,7 @@ WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
   else if (process.key.pid != 0)
     name.executable = text(process.comm);
   if (details.cgroup) name.cgroup = *details.cgroup;
-  name.service = service_of(tuple);
+  name.service = service_of(tuple, process.key.pid != 0);
 
   if (!details.exe && process.key.pid != 0)
     if (const auto like = by_comm_.find({process.comm, name.service}); like != by_comm_.end()) return like->second;
@@ -52,10 +52,15 @@ const ProcessDetails* Workloads::details_of(const Identity& process, const Tuple
 
 // What came in is told apart by the port alone: a server that listens on both families, or on several addresses, is
 // one.
-Service Workloads::service_of(const Tuple& tuple) const {
+Service Workloads::service_of(const Tuple& tuple, bool has_owner) const {
   Service service;
-  const bool came_in =
-      tuple.role == Role::accept || (tuple.role == Role::unknown && listeners_.by_local_end(tuple) != nullptr);
+  bool came_in = tuple.role == Role::accept;
+  if (tuple.role == Role::unknown) {
+    // A bucket from before the start whose server is gone: services have the lower port, and the other was given out by
+    // the kernel. Each would be a workload of its own otherwise, by its client's port.
+    const bool looks_so = !has_owner && tuple.local.port < tuple.peer.port;
+    came_in = looks_so || listeners_.by_local_end(tuple) != nullptr;
+  }
   service.side = came_in ? Role::accept : Role::connect;
   if (came_in) {
     service.endpoint.port = tuple.local.port;

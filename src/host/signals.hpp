@@ -10,7 +10,7 @@
 namespace closewatch {
 
 /// Signals that concern COMMAND where they come to us alone.
-inline constexpr std::array passed_on{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT};
+inline constexpr std::array passed_on{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT};
 
 /// Which signals we found blocked and ignored when we were started: what a shell's child would have in our place.
 class SignalsBefore {

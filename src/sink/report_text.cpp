@@ -87,6 +87,7 @@ class Text {
   [[nodiscard]] Row row_of(const WorkloadReport& report) const;
   [[nodiscard]] Row row_of(const ProcessReport& report) const;
   [[nodiscard]] std::string name_of(const Row& row, std::size_t width) const;
+  [[nodiscard]] std::string name_or_line_of(const Row& row);
   [[nodiscard]] std::string headline(const GroupReport& group) const;
   [[nodiscard]] std::string show(std::string_view text) const { return printable(text, style_.utf8, 0); }
 
@@ -120,7 +121,9 @@ void Text::head() {
 void Text::verdict() {
   const std::uint64_t leaks = leaked(report_);
   const std::uint64_t stucks = stuck(report_);
-  const std::uint64_t sockets = std::accumulate(report_.states.begin(), report_.states.end(), std::uint64_t{0});
+  std::uint64_t sockets = std::accumulate(report_.states.begin(), report_.states.end(), std::uint64_t{0});
+  for (const ProcessReport& one : report_.processes)
+    for (const GroupReport& group : one.findings.close_wait.groups) sockets += group.ended;
   const auto processes = static_cast<std::uint64_t>(
       std::count_if(report_.processes.begin(), report_.processes.end(), [](const auto& one) { return one.process; }));
   const std::string looked = fmt::format(FMT_COMPILE("{} of {} looked at"), words::count(sockets, "socket"),
@@ -176,7 +179,9 @@ Row Text::row_of(const ProcessReport& report) const {
   if (!report.process) return row;
   const ProcessDetails& details = report.process->entry->details;
   row.name = show(text(report.process->identity.comm));
-  row.where = show(details.cmdline.value_or(details.exe.value_or("")));
+  constexpr std::size_t command_line_shown = 120;  // a JVM's is as long as the rest of the report
+  const std::string command = show(details.cmdline.value_or(details.exe.value_or("")));
+  row.where = command.size() <= command_line_shown ? command : printable(command, style_.utf8, command_line_shown) + " ...";
   if (details.container) row.where += (row.where.empty() ? "container " : ", container ") + show(*details.container);
   row.count = fmt::format(FMT_COMPILE("{}"), report.process->identity.key.pid);
   return row;
@@ -243,9 +248,19 @@ void Text::row(const Row& row) {
                     close_wait.now, close_wait.leaked, close_wait.stuck, oldest, trend_of(close_wait), time_wait, fds),
         colour_of(row));
   else
-    page_.row(fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:>9} {:>9}"), name_of(row, 20), row.count,
+    page_.row(fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:>9} {:>9}"), name_or_line_of(row), row.count,
                           close_wait.now, close_wait.leaked, close_wait.stuck, oldest, time_wait, fds),
               colour_of(row));
+}
+
+// Of what is in trouble nothing is cut off: a name that does not fit has a line of its own above.
+std::string Text::name_or_line_of(const Row& row) {
+  constexpr std::size_t width = 20;
+  constexpr std::size_t screen = 80;
+  const std::size_t columns = columns_of(row.name) + (row.end.empty() ? 0 : 1 + columns_of(row.end));
+  if (columns <= width || !is_troubled(row)) return name_of(row, width);
+  page_.row(name_of(row, std::min(columns, screen)), colour_of(row));
+  return std::string(width, ' ');
 }
 
 void Text::details(const Row& row) {
@@ -301,7 +316,8 @@ void Text::group(const GroupReport& group) {
   if (group.stacks && group.stacks->end_read)
     page_.item(4, "end read: " + words::frames(*group.stacks->end_read, style_.utf8));
   if (group.stacks && group.stacks->opened)
-    page_.item(4, "opened: " + words::frames(*group.stacks->opened, style_.utf8));
+    page_.item(4, (group.side == Role::accept ? "first used: " : "opened: ") +
+                      words::frames(*group.stacks->opened, style_.utf8));
   for (std::size_t at = 0; at < std::min(group.sockets.size(), examples_shown); ++at)
     example(group.sockets[at], group.side);
 }

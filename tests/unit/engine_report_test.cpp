@@ -112,7 +112,7 @@ TEST_CASE("the report's head, its times and what was lost", "[engine][report]") 
   CHECK(seen.kernel == "6.18.0");
   CHECK(seen.from_ns == offset + static_cast<std::int64_t>(t0));
   CHECK(seen.to_ns == offset + static_cast<std::int64_t>(at_end));
-  CHECK(seen.incomplete_reasons == std::vector<std::string>{"a reason"});
+  CHECK(seen.incomplete_reasons == std::vector<std::string>{"a reason", "5 events were lost"});
   CHECK(seen.lost == 5);
 }
 

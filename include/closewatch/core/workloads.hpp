@@ -61,7 +61,7 @@ class Workloads {
     auto operator<=>(const Name&) const = default;
   };
 
-  [[nodiscard]] Service service_of(const Tuple& tuple) const;
+  [[nodiscard]] Service service_of(const Tuple& tuple, bool has_owner) const;
   /// What is known of a process, or of another that it is a likeness of: a child that lived too briefly to be asked for
   /// belongs to the listener's program, or to one of its name that does the same. Null where there is none.
   [[nodiscard]] const ProcessDetails* details_of(const Identity& process, const Tuple& tuple) const;
