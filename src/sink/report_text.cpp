@@ -181,7 +181,8 @@ Row Text::row_of(const ProcessReport& report) const {
   row.name = show(text(report.process->identity.comm));
   constexpr std::size_t command_line_shown = 120;  // a JVM's is as long as the rest of the report
   const std::string command = show(details.cmdline.value_or(details.exe.value_or("")));
-  row.where = command.size() <= command_line_shown ? command : printable(command, style_.utf8, command_line_shown) + " ...";
+  row.where =
+      command.size() <= command_line_shown ? command : printable(command, style_.utf8, command_line_shown) + " ...";
   if (details.container) row.where += (row.where.empty() ? "container " : ", container ") + show(*details.container);
   row.count = fmt::format(FMT_COMPILE("{}"), report.process->identity.key.pid);
   return row;

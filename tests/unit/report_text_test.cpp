@@ -193,7 +193,7 @@ TEST_CASE("report text: with stacks it says where", "[sink][report]") {
   CHECK(has(text, "    end read: recv() libc.so.6+0x1000, handler() handler.cc:88\n"));
   CHECK(has(text,
             "    first used: recv() libc.so.6+0x1000, accept_one() handler.cc:12 (cut short:\n"
-                  "      built without frame pointers)\n"));
+            "      built without frame pointers)\n"));
 }
 
 TEST_CASE("report text: places without symbols", "[sink][report]") {
