@@ -17,10 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import Failure, all_tools
+from tools import STATS, Failure, all_tools, processor
 
 ROOT = Path(__file__).resolve().parent.parent
-STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 UNTRACED, UNTRACED_AGAIN = "untraced", "untraced, again"
 # The client closes first. Each side makes 2 transitions up to ESTABLISHED, and 3 on the close path: the client
 # FIN_WAIT1, FIN_WAIT2 and CLOSE (or TIME_WAIT), the server CLOSE_WAIT, LAST_ACK and CLOSE.
@@ -223,18 +222,13 @@ def parse():
     parser.add_argument("--cost-rounds", type=int, default=3, help="of the kernel's accounting (3)")
     parser.add_argument("--connections", type=int, default=30000, help="a run (30000)")
     parser.add_argument("--only", action="append", metavar="TOOL", help="of: closewatch --json, closewatch, "
-                        "closewatch --all-states, tcpstates; may be given several times")
+                        "closewatch --stacks, closewatch --all-states, tcpstates; may be given several times")
     parser.add_argument("--binary", type=Path, default=ROOT / "build/closewatch")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build/bench.json")
     options = parser.parse_args()
     if options.rounds < 1 or options.cost_rounds < 1 or options.connections < 100:
         parser.error("at least one round of each, and 100 connections")
     return options
-
-
-def processor():
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main():

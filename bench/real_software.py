@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import ClosewatchJson, ClosewatchText, Failure, wait_until
+from tools import ClosewatchJson, ClosewatchText, Failure, process, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 NGINX_PORT, REDIS_PORT = 8080, 6379
@@ -24,16 +24,6 @@ daemon off; user root; worker_processes 2; pid {directory}/nginx.pid; error_log 
 events {{ worker_connections 512; }}
 http {{ access_log off; keepalive_timeout 0; server {{ listen 127.0.0.1:{port}; location / {{ return 200 "ok"; }} }} }}
 """
-
-
-@contextlib.contextmanager
-def process(*command):
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield child
-    finally:
-        child.terminate()
-        child.wait(10)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,21 @@
 """The tools that are measured: how each is started, known to be ready, stopped, and what it says it saw."""
 import calendar
 import contextlib
+import ctypes
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 TICKS = os.sysconf("SC_CLK_TCK")
+CLONE_NEWNET = 0x40000000  # linux/sched.h; os.unshare() is Python 3.12's
 
 
 class Failure(Exception):
@@ -28,6 +34,48 @@ def wait_until(condition, seconds, what):
         if time.monotonic() > deadline:
             raise Failure(f"{what}: not within {seconds} s")
         time.sleep(0.02)
+
+
+def enter_own_network():
+    """This process, and what it starts from now on, is in a fresh network namespace with lo up."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise Failure(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@contextlib.contextmanager
+def process(*command):
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+@contextlib.contextmanager
+def crowd(connections, half_closed):
+    """So many connections are held open by processes of their own, until the end of the block."""
+    words = [sys.executable, "-B", str(ROOT / "tests/programs/crowd.py"), str(connections), str(half_closed)]
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        if child.stdout.readline() != "ready\n":
+            raise Failure("the connections to be held could not be made")
+        yield
+    finally:
+        child.stdin.close()
+        child.wait(30)
+
+
+def processor():
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def machine():
+    """For the head of what is printed: what it was measured on, and how busy that was."""
+    return f"{processor()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, Linux {platform.release()}"
 
 
 class Tool:
@@ -68,6 +116,11 @@ class Tool:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return {"user_s": int(fields[11]) / TICKS, "system_s": int(fields[12]) / TICKS,
                 "rss_bytes": int(re.search(r"^VmRSS:\s*(\d+)", status, re.M).group(1)) * 1024}
+
+    def on_cpu_ns(self):
+        """What all its threads have run, by the scheduler's own clock."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
     def settle(self):
         """Waits until nothing more is written."""
@@ -197,6 +250,8 @@ def all_tools(binary, directory):
             "closewatch-json", lambda out: [*trace, "--json", "-o", str(out)], directory),
         "closewatch": lambda: ClosewatchText(
             "closewatch-text", lambda out: [*trace, "-o", str(out)], directory),
+        "closewatch --stacks": lambda: ClosewatchJson(
+            "closewatch-stacks", lambda out: [*trace, "--json", "--stacks", "-o", str(out)], directory),
         "closewatch --all-states": lambda: ClosewatchJson(
             "closewatch-all", lambda out: [*trace, "--json", "--all-states", "-o", str(out)], directory),
         "tcpstates": lambda: Tcpstates("tcpstates", lambda out: with_tracefs(["tcpstates"]), directory),

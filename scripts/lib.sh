@@ -14,6 +14,7 @@ test_packages=("${build_packages[@]}" catch2 clang-format-19 clang-tidy-19 pytho
   iproute2 procps util-linux)
 # These start services of theirs when they are installed: never installed unasked.
 real_software_packages=(nginx-light redis-server redis-tools curl)
+keep_alive_packages=(redis-server redis-tools)
 bench_packages=("${build_packages[@]}" libbpf-tools python3 iproute2 util-linux)
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

@@ -207,7 +207,11 @@ std::expected<void, Error> Session::walk(Walk what) {
   const bool census = what == Walk::everything && settings_.census;
   if (what == Walk::everything)
     if (auto walked = walk_tables(); !walked) return walked;
-  const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
+  std::size_t rows = 0;
+  const auto record = [&](std::span<const std::byte> bytes) {
+    ++rows;
+    take_record(bytes);
+  };
   const auto between = [&] { drain(); };
   // Asked for an owner that is gone: the kernel side believes an absence when two walks agree. One is told of.
   if (what == Walk::owners)
@@ -217,6 +221,8 @@ std::expected<void, Error> Session::walk(Walk what) {
   drain_all();
   answer_stacks();
   step(WalkDone{now_ns(), began_ns, census});
+  spdlog::debug("a {} took {:.3f} ms, {} rows", what == Walk::sweep ? "sweep" : "walk",
+                static_cast<double>(now_ns() - began_ns) / 1e6, rows);
   return {};
 }
 
