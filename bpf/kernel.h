@@ -60,7 +60,6 @@ struct sock_common {
   __u16 skc_num;   /* host order */
   unsigned short skc_family;
   volatile unsigned char skc_state;
-  refcount_t skc_refcnt;
   possible_net_t skc_net;
   struct in6_addr skc_v6_daddr;
   struct in6_addr skc_v6_rcv_saddr;

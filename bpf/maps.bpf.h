@@ -34,12 +34,21 @@ struct user {
 
 /* What is known of a socket. A child that comes in on a listener starts with a copy of the listener's. */
 struct socket_state {
+  /*
+   * First what a walk looks at in every socket of the machine: 56 bytes are what is left of the kernel's own line of
+   * the cache, and a walk is as long as the lines are that it fetches.
+   */
+  struct cw_process owner;
+  __u32 owner_walk; /* the last walk that met the owner among the holders */
+  __u8 met_state; /* the state that it met the socket in */
+  __u8 attribution;
+  __u8 closer_by;
+  __u8 matched; /* the filters on processes let it through, from then on for good */
   struct cw_tuple tuple;
   __u64 opened_ns;
   __u64 entered_ns; /* into `state`; 0 where that was not seen */
   __u64 states_ns[CW_STATES];
   __u64 listener_cookie;
-  struct cw_process owner;
   struct cw_process closer;
   __u64 opener_start_ns;
   __u64 used_jiffies; /* the last read or write; 0: none */
@@ -51,13 +60,11 @@ struct socket_state {
   __u32 flags;     /* enum cw_flag, of the transition under way */
   __u32 read_up_to; /* copied_seq after the last read seen */
   __u32 unread;    /* rcv_nxt - copied_seq, of the transition under way */
+  __u32 row_walk; /* the last walk that emitted its row */
   __u32
       state; /* TCP_ESTABLISHED …; 32 bits, which an atomic exchange takes at the least; 0 is a socket not known yet */
   __u8 previous; /* the state before, for FIN_WAIT2 → FIN_WAIT2 */
-  __u8 attribution;
-  __u8 closer_by;
   __u8 handled; /* the first copy of the program has seen the transition under way */
-  __u8 matched; /* the filters on processes let it through, from then on for good */
   __u8 reset_sent;
   __u8 fins; /* CW_FLAG_LOCAL_FIN, CW_FLAG_PEER_FIN, shifted by FIN_SHIFT */
   __u8 call; /* enum cw_call, of the transition under way */
@@ -77,6 +84,7 @@ struct socket_state {
  * comes from the next larger slab.
  */
 CW_ASSERT(sizeof(struct socket_state) <= 512 - 72, "socket_state");
+CW_ASSERT(__builtin_offsetof(struct socket_state, tuple) == 64 - 8, "what walks look at");
 
 #define FIN_SHIFT 9
 CW_ASSERT(CW_FLAG_LOCAL_FIN >> FIN_SHIFT == 1, "FIN_SHIFT");
@@ -88,14 +96,11 @@ struct {
   __type(value, struct socket_state);
 } sockets SEC(".maps");
 
-/* What walks know of a socket that one has met. */
+/* What walks know of a socket that somebody else than its owner holds, or held. */
 struct walk_state {
   struct cw_process holder; /* the oldest holder but the owner that walk `holder_walk` met */
-  __u32 owner_walk; /* the last walk that met the owner among the holders */
   __u32 absent_walk; /* the last walk that met others, and not the owner */
   __u32 holder_walk;
-  __u32 row_walk; /* the last walk that emitted its row */
-  __u32 flags; /* enum cw_flag, of the row: a walk does not hold the socket's lock */
   __u8 holder_matched; /* the filters on processes let `holder` through */
 };
 

@@ -125,6 +125,8 @@ static __always_inline void start_over(struct socket_state *state, __u64 now) {
   state->reset_sent = 0;
   state->fins = 0;
   state->previous = 0;
+  state->owner_walk = 0;
+  state->row_walk = 0;
   state->used_jiffies = 0;
   /* A listener has users too: recv() on it fails, and is a use all the same. */
   __builtin_memset(&state->users, 0, sizeof(state->users));

@@ -9,18 +9,6 @@
 
 #include "transition.bpf.h"
 
-/*
- * A socket whose last reference has gone gets no new storage, and needs none: it is over. A listener stays in the walk
- * so for as long as RCU readers may look at it.
- */
-static __always_inline struct walk_state *walk_state_of(struct sock *sk) {
-  struct walk_state *seen = bpf_sk_storage_get(&walked, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
-  if (!seen && sk->__sk_common.skc_refcnt.refs.counter)
-    count(&counters.storage_failed);
-  return seen;
-}
-
 /* Begins to know a socket that was there before, unless a transition on another CPU has just done so. */
 static __always_inline struct socket_state *adopt(struct sock *sk, const struct tcp_sock *tp) {
   struct socket_state *state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -90,35 +78,58 @@ static __always_inline int emit_holder(struct seq_file *seq, struct sock *sk, co
   return 0;
 }
 
-static __always_inline int on_holder(struct seq_file *seq, struct task_struct *task, struct sock *sk, __u32 fd) {
-  struct socket_state *state;
-  struct walk_state *seen;
-  struct cw_process holder;
+/* 0 where it is of no interest. What is known is TCP: nearly all are, and less of them is looked at. */
+static __always_inline struct socket_state *state_of_held(struct sock *sk, __u8 now) {
+  struct socket_state *state = bpf_sk_storage_get(&sockets, sk, 0, 0);
   struct tcp_sock *tp;
-  __u8 matched = 0;
 
+  if (state && now != TCP_CLOSE)
+    return state;
   if (sk->sk_protocol != IPPROTO_TCP)
     return 0;
   tp = bpf_skc_to_tcp_sock(sk);
-  if (!tp || (sk->__sk_common.skc_state == TCP_CLOSE && !is_dead(sk, tp)))
+  if (!tp || (now == TCP_CLOSE && !is_dead(sk, tp)))
     return 0;
-  state = adopt(sk, tp);
-  seen = state ? walk_state_of(sk) : 0;
-  if (!seen)
+  return adopt(sk, tp);
+}
+
+/* Somebody who has it and is not the owner kept. */
+static __always_inline void meet_other(struct sock *sk, struct task_struct *task, const struct cw_process *holder,
+                                       __u8 matched) {
+  struct walk_state *seen = bpf_sk_storage_get(&walked, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+  if (!seen) {
+    count(&counters.storage_failed);
+    return;
+  }
+  if (seen->holder_walk == walk && holder->start_ns >= seen->holder.start_ns)
+    return;
+  seen->holder = *holder;
+  seen->holder_walk = walk;
+  seen->holder_matched = matched;
+  announce(task, holder);
+}
+
+static __always_inline int on_holder(struct seq_file *seq, struct task_struct *task, struct sock *sk, __u32 fd) {
+  __u8 now = sk->__sk_common.skc_state;
+  struct socket_state *state = state_of_held(sk, now);
+  struct cw_process holder;
+  __u8 matched = 0;
+
+  if (!state)
     return 0;
   process_of(task, &holder);
   if (filters_processes())
     matched = (__u8)matches_process(task, &holder);
-  state->matched |= matched;
-  if (same_process(&holder, &state->owner))
-    seen->owner_walk = walk;
-  else if (seen->holder_walk != walk || holder.start_ns < seen->holder.start_ns) {
-    seen->holder = holder;
-    seen->holder_walk = walk;
-    seen->holder_matched = matched;
-    announce(task, &holder);
+  if (matched)
+    state->matched = 1;
+  if (same_process(&holder, &state->owner)) {
+    state->owner_walk = walk;
+    state->met_state = now;
+  } else {
+    meet_other(sk, task, &holder, matched);
   }
-  switch (sk->__sk_common.skc_state) {
+  switch (now) {
   case TCP_CLOSE_WAIT:
   case TCP_CLOSE:
   case TCP_LISTEN:
@@ -133,8 +144,13 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
  * not one moment (its owner may have got it behind our back), so that of a process that opened or used it an absence
  * is believed only when two walks in a row agree.
  */
-static __always_inline void settle_owner(struct socket_state *state, struct walk_state *seen) {
-  if (state->closer_by || seen->owner_walk == walk || seen->holder_walk != walk)
+static __always_inline void settle_owner(struct sock *sk, struct socket_state *state) {
+  struct walk_state *seen;
+
+  if (state->closer_by || state->owner_walk == walk)
+    return;
+  seen = bpf_sk_storage_get(&walked, sk, 0, 0);
+  if (!seen || seen->holder_walk != walk)
     return;
   if (state->attribution >= CW_BY_OPENER && (!seen->absent_walk || seen->absent_walk + 1 != walk)) {
     seen->absent_walk = walk;
@@ -144,21 +160,31 @@ static __always_inline void settle_owner(struct socket_state *state, struct walk
   set_owner(state, &seen->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 
-/* Is a row of it wanted? What listens is always told of: never-accepted connections are named by it. */
-static __always_inline int wants_row(struct sock *sk, const struct tcp_sock *tp, const struct socket_state *state) {
-  switch (sk->__sk_common.skc_state) {
+/* May a row of a socket in this state be wanted? Most sockets are open: of these one is for a census alone. */
+static __always_inline int may_want_row(__u8 now) {
+  switch (now) {
   case TCP_LISTEN:
-    return 1;
   case TCP_FIN_WAIT1:
   case TCP_FIN_WAIT2:
   case TCP_CLOSE_WAIT:
   case TCP_LAST_ACK:
   case TCP_CLOSING:
-    return matches(state);
+  case TCP_CLOSE:
+    return 1;
+  default:
+    return (int)census;
+  }
+}
+
+/* Is it? What listens is always told of: never-accepted connections are named by it. */
+static __always_inline int wants_row(struct sock *sk, const struct tcp_sock *tp, const struct socket_state *state) {
+  switch (sk->__sk_common.skc_state) {
+  case TCP_LISTEN:
+    return 1;
   case TCP_CLOSE:
     return is_dead(sk, tp) && matches(state);
   default:
-    return census && matches(state);
+    return matches(state);
   }
 }
 
@@ -212,13 +238,15 @@ static __always_inline int emit_stacks(struct sock *sk, __u64 now, __u64 cookie)
 }
 
 static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
-  struct walk_state *seen = walk_state_of(sk);
   struct cw_socket_row *row;
   struct tcp_sock *tp;
 
-  if (!seen || seen->row_walk == walk)
+  /* Of most the walk of the descriptors has just seen that there is nothing to tell. */
+  if (state->owner_walk == walk && !may_want_row(state->met_state))
     return 0;
-  settle_owner(state, seen);
+  settle_owner(sk, state);
+  if (!may_want_row(sk->__sk_common.skc_state) || state->row_walk == walk)
+    return 0;
   tp = bpf_skc_to_tcp_sock(sk);
   if (!tp || !wants_row(sk, tp, state))
     return 0;
@@ -232,7 +260,7 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
     count(&counters.rows_refused);
     return 0;
   }
-  seen->row_walk = walk;
+  state->row_walk = walk;
   __builtin_memset(row, 0, sizeof(*row));
   row->header.version = CW_ABI_VERSION;
   row->header.type = CW_RECORD_SOCKET;
@@ -243,17 +271,16 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   row->tuple = state->tuple;
   row->entered_ns = state->entered_ns;
   row->opened_ns = state->opened_ns;
-  gather_flags(&seen->flags, state, sk);
-  row->flags = seen->flags;
+  gather_flags(&row->flags, state, sk);
   row->state = sk->__sk_common.skc_state;
   row->attribution = read_owner(state, &row->process);
   if (row->state == TCP_LISTEN) {
     row->backlog = sk->sk_ack_backlog;
     row->backlog_max = sk->sk_max_ack_backlog;
-  } else {
+  } else if (row->state == TCP_CLOSE_WAIT || row->state == TCP_CLOSE) {
     fill_condition(row, state, sk, tp);
   }
-  if (seen->owner_walk == walk)
+  if (state->owner_walk == walk)
     row->flags |= CW_FLAG_OWNER_MET;
   if (is_mptcp(tp))
     row->flags |= CW_FLAG_MPTCP;
