@@ -165,6 +165,13 @@ struct {
   __type(value, __u8);
 } filter_comms SEC(".maps");
 
+static __always_inline void fill_header(struct cw_header *header, enum cw_record_type type, __u32 size, __u64 time_ns) {
+  header->version = CW_ABI_VERSION;
+  header->type = (__u16)type;
+  header->size = size;
+  header->time_ns = time_ns;
+}
+
 static __always_inline void count(__u64 *counter) { __sync_fetch_and_add(counter, 1); }
 
 #endif

@@ -36,6 +36,11 @@ static __always_inline int same_user(const struct user *a, const struct user *b)
   return a->tgid == b->tgid && a->start_ns == b->start_ns && a->exec_id == b->exec_id;
 }
 
+/* The process ends, and not one of its threads. */
+static __always_inline int is_ending(const struct task_struct *task) {
+  return (task->flags & PF_EXITING) && !task->signal->live.counter;
+}
+
 static __always_inline int below_cgroup(struct task_struct *task, __u64 id) {
   struct cgroup_subsys_state *css = &task->cgroups->dfl_cgrp->self;
 
@@ -67,17 +72,14 @@ static __always_inline int matches_process(struct task_struct *task, const struc
   return 1;
 }
 
-static __always_inline void emit_process(const struct cw_process *process, __u16 type) {
+static __always_inline void emit_process(const struct cw_process *process, enum cw_record_type type) {
   struct cw_process_record *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
 
   if (!record) {
     count(&counters.lost_others);
     return;
   }
-  record->header.version = CW_ABI_VERSION;
-  record->header.type = type;
-  record->header.size = sizeof(*record);
-  record->header.time_ns = bpf_ktime_get_boot_ns();
+  fill_header(&record->header, type, sizeof(*record), bpf_ktime_get_boot_ns());
   record->process = *process;
   /* At once: what /proc says of a short-lived process can only be read while it lives. */
   bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);

@@ -23,6 +23,13 @@ static __always_inline void tuple_of(const struct sock_common *skc, struct cw_tu
   }
 }
 
+/* skc_num is 0 again once TCP has ended; inet_sport outlives it. */
+static __always_inline void whole_tuple_of(const struct sock *sk, const struct tcp_sock *tp, struct cw_tuple *tuple) {
+  tuple_of(&sk->__sk_common, tuple);
+  if (!tuple->local_port)
+    tuple->local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+}
+
 static __always_inline int is_mapped(const __u8 *address) {
   const __u32 *word = (const __u32 *)address;
   return word[0] == 0 && word[1] == 0 && word[2] == bpf_htonl(0xffff);

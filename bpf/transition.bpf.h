@@ -43,7 +43,7 @@ static __always_inline int on_close_path(int from, int to) {
 static __always_inline enum cw_call releasing_call(struct sock *sk, const struct task_struct *task) {
   struct socket *socket = sk->sk_socket;
 
-  if ((task->flags & PF_EXITING) && !task->signal->live.counter)
+  if (is_ending(task))
     return CW_CALL_EXIT;
   if (!socket || !socket->file || file_is_gone(socket->file))
     return CW_CALL_CLOSE;
@@ -168,16 +168,14 @@ static __always_inline void keep_fins(struct socket_state *state) {
     state->fins |= (CW_FLAG_LOCAL_FIN | CW_FLAG_PEER_FIN) >> FIN_SHIFT;
 }
 
-/* skc_num is 0 again on most changes to CLOSE, so the tuple is kept from the first sight of it whole. */
+/* Most changes to CLOSE leave no port behind, so the tuple is kept from the first sight of it whole. */
 static __always_inline void keep_tuple(struct socket_state *state, struct sock *sk, const struct tcp_sock *tp) {
   __u8 role = state->tuple.role;
 
   if (state->tuple.local_port && state->tuple.peer_port)
     return;
-  tuple_of(&sk->__sk_common, &state->tuple);
+  whole_tuple_of(sk, tp, &state->tuple);
   state->tuple.role = role;
-  if (!state->tuple.local_port)
-    state->tuple.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 }
 
 static __always_inline unsigned long wake_flag(void) {
@@ -194,8 +192,6 @@ struct change {
 
 static __always_inline void fill(struct cw_transition *record, const struct socket_state *state,
                                  const struct change *change) {
-  record->header.version = CW_ABI_VERSION;
-  record->header.time_ns = change->now;
   record->cookie = change->cookie;
   record->listener_cookie = state->listener_cookie;
   record->tuple = state->tuple;
@@ -220,8 +216,7 @@ static __always_inline void emit_transition(const struct socket_state *state, co
     count(shown ? &counters.lost_transitions : &counters.lost_others);
     return;
   }
-  record->header.type = CW_RECORD_TRANSITION;
-  record->header.size = sizeof(*record);
+  fill_header(&record->header, CW_RECORD_TRANSITION, sizeof(*record), change->now);
   fill(record, state, change);
   if (!shown)
     record->flags |= CW_FLAG_HIDDEN;
@@ -237,8 +232,7 @@ static __always_inline void emit_close(const struct socket_state *state, const s
     return;
   }
   fill(&record->transition, state, change);
-  record->transition.header.type = CW_RECORD_CLOSE;
-  record->transition.header.size = sizeof(*record);
+  fill_header(&record->transition.header, CW_RECORD_CLOSE, sizeof(*record), change->now);
   record->opened_ns = state->opened_ns;
   __builtin_memcpy(record->states_ns, state->states_ns, sizeof(record->states_ns));
   record->bytes_sent = tp->bytes_sent - tp->bytes_retrans;
@@ -431,10 +425,7 @@ static __always_inline int on_send_reset(struct sock *sk) {
     count(&counters.lost_others);
     return 0;
   }
-  record->header.version = CW_ABI_VERSION;
-  record->header.type = CW_RECORD_RESET;
-  record->header.size = sizeof(*record);
-  record->header.time_ns = bpf_ktime_get_boot_ns();
+  fill_header(&record->header, CW_RECORD_RESET, sizeof(*record), bpf_ktime_get_boot_ns());
   record->cookie = bpf_get_socket_cookie(sk);
   bpf_ringbuf_submit(record, wake_flag());
   return 0;
@@ -461,10 +452,7 @@ static __always_inline int on_destroy(struct sock *sk) {
     count(&counters.lost_others);
     return 0;
   }
-  record->header.version = CW_ABI_VERSION;
-  record->header.type = CW_RECORD_RELEASE;
-  record->header.size = sizeof(*record);
-  record->header.time_ns = bpf_ktime_get_boot_ns();
+  fill_header(&record->header, CW_RECORD_RELEASE, sizeof(*record), bpf_ktime_get_boot_ns());
   record->cookie = bpf_get_socket_cookie(sk);
   __builtin_memset(record->reserved, 0, sizeof(record->reserved));
   task = bpf_get_current_task_btf();
@@ -473,7 +461,7 @@ static __always_inline int on_destroy(struct sock *sk) {
     record->call = CW_CALL_CLOSE;
   } else {
     process_of(task, &record->actor);
-    record->call = (task->flags & PF_EXITING) && !task->signal->live.counter ? CW_CALL_EXIT : CW_CALL_CLOSE;
+    record->call = is_ending(task) ? CW_CALL_EXIT : CW_CALL_CLOSE;
   }
   bpf_ringbuf_submit(record, wake_flag());
   return 0;

@@ -22,9 +22,7 @@ static __always_inline struct socket_state *adopt(struct sock *sk, const struct 
   if (!state->state && !__sync_val_compare_and_swap(&state->state, 0, now)) {
     if (fins)
       state->fins = fins;
-    tuple_of(&sk->__sk_common, &state->tuple);
-    if (!state->tuple.local_port)
-      state->tuple.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+    whole_tuple_of(sk, tp, &state->tuple);
     if (now == TCP_LISTEN)
       state->listener_cookie = bpf_get_socket_cookie(sk);
   }
@@ -34,10 +32,7 @@ static __always_inline struct socket_state *adopt(struct sock *sk, const struct 
 static __always_inline int on_bucket(struct seq_file *seq, struct sock_common *skc, struct tcp_timewait_sock *tw) {
   struct cw_bucket_row row = {};
 
-  row.header.version = CW_ABI_VERSION;
-  row.header.type = CW_RECORD_BUCKET;
-  row.header.size = sizeof(row);
-  row.header.time_ns = bpf_ktime_get_boot_ns();
+  fill_header(&row.header, CW_RECORD_BUCKET, sizeof(row), bpf_ktime_get_boot_ns());
   row.cookie = bpf_get_socket_cookie(skc);
   tuple_of(&tw->tw_sk.__tw_common, &row.tuple);
   row.expires_in_ns = (__s64)(tw->tw_sk.tw_timer.expires - bpf_jiffies64()) * (__s64)config.tick_ns;
@@ -59,10 +54,7 @@ static __always_inline int emit_holder(struct seq_file *seq, struct sock *sk, co
 
   if (!matches_tuple(&state->tuple))
     return 0;
-  row.header.version = CW_ABI_VERSION;
-  row.header.type = CW_RECORD_HOLDER;
-  row.header.size = sizeof(row);
-  row.header.time_ns = bpf_ktime_get_boot_ns();
+  fill_header(&row.header, CW_RECORD_HOLDER, sizeof(row), bpf_ktime_get_boot_ns());
   row.cookie = bpf_get_socket_cookie(sk);
   row.process = *holder;
   row.fd = fd;
@@ -217,7 +209,7 @@ static __always_inline void fill_condition(struct cw_socket_row *row, const stru
 }
 
 /* 0 where there was no room. */
-static __always_inline int emit_stacks(struct sock *sk, __u64 now, __u64 cookie) {
+static __always_inline int emit_stacks(struct sock *sk) {
   struct user_stacks *kept = bpf_sk_storage_get(&stacks, sk, 0, 0);
   struct cw_stacks_row *row;
 
@@ -226,11 +218,8 @@ static __always_inline int emit_stacks(struct sock *sk, __u64 now, __u64 cookie)
   row = bpf_ringbuf_reserve(&rows, sizeof(*row), 0);
   if (!row)
     return 0;
-  row->header.version = CW_ABI_VERSION;
-  row->header.type = CW_RECORD_STACKS;
-  row->header.size = sizeof(*row);
-  row->header.time_ns = now;
-  row->cookie = cookie;
+  fill_header(&row->header, CW_RECORD_STACKS, sizeof(*row), bpf_ktime_get_boot_ns());
+  row->cookie = bpf_get_socket_cookie(sk);
   row->opened = kept->opened;
   row->end_read = kept->end_read;
   bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);
@@ -251,7 +240,7 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   if (!tp || !wants_row(sk, tp, state))
     return 0;
   if (config.stacks && (sk->__sk_common.skc_state == TCP_CLOSE_WAIT || sk->__sk_common.skc_state == TCP_CLOSE) &&
-      !emit_stacks(sk, bpf_ktime_get_boot_ns(), bpf_get_socket_cookie(sk))) {
+      !emit_stacks(sk)) {
     count(&counters.rows_refused);
     return 0;
   }
@@ -262,10 +251,7 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   }
   state->row_walk = walk;
   __builtin_memset(row, 0, sizeof(*row));
-  row->header.version = CW_ABI_VERSION;
-  row->header.type = CW_RECORD_SOCKET;
-  row->header.size = sizeof(*row);
-  row->header.time_ns = bpf_ktime_get_boot_ns();
+  fill_header(&row->header, CW_RECORD_SOCKET, sizeof(*row), bpf_ktime_get_boot_ns());
   row->cookie = bpf_get_socket_cookie(sk);
   row->listener_cookie = state->listener_cookie;
   row->tuple = state->tuple;
