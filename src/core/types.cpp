@@ -55,6 +55,10 @@ std::string_view name(Cause cause) {
     case Cause::disconnect: return "disconnect";
     case Cause::kill: return "kill";
     case Cause::listener_closed: return "listener_closed";
+    case Cause::expired: return "expired";
+    case Cause::reused: return "reused";
+    case Cause::overflow: return "overflow";
+    case Cause::gone: return "gone";
   }
   std::unreachable();
 }

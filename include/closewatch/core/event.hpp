@@ -6,6 +6,7 @@
 // All times are nanoseconds after boot (CLOCK_BOOTTIME) unless said otherwise; 0 means not known.
 
 #include <closewatch/core/finding.hpp>
+#include <closewatch/core/tcp_settings.hpp>
 #include <closewatch/core/types.hpp>
 
 #include <string>
@@ -29,6 +30,7 @@ struct Evidence {
   bool hidden = false;               ///< filtered out, told for what others' attribution needs
   bool matched = false;              ///< let through by the filters on processes
   bool owner_met = false;            ///< of a row: its walk met the owner among the holders
+  bool port_bound = false;           ///< of a row: bind() was called for its local port
   std::uint32_t unread = 0;          ///< rcv_nxt - copied_seq: the peer's FIN counts as one
   std::int32_t error = 0;            ///< sk_err
 };
@@ -141,6 +143,36 @@ struct BucketRow {
   std::int64_t expires_in_ns = 0;
 };
 
+/// A socket that takes a local port, as a walk found it: opened since the last walk of its namespace's tables, or bound
+/// and not connected (its peer is 0 then). What is not accepted yet has the cookie 0.
+struct PortRow {
+  std::uint64_t time_ns = 0;
+  std::uint64_t cookie = 0;
+  Tuple tuple;
+  std::uint64_t opened_ns = 0;  ///< 0: not known
+};
+
+/// The buckets of a network namespace have all been told, and who has opened a connection there since the last time.
+struct TablesWalked {
+  std::uint64_t time_ns = 0;
+  std::uint64_t began_ns = 0;
+  std::uint32_t netns = 0;
+  std::optional<std::uint64_t> overflows;  ///< TCPTimeWaitOverflow of /proc/net/netstat
+};
+
+/// Nothing leads to this network namespace any more.
+struct NamespaceGone {
+  std::uint64_t time_ns = 0;
+  std::uint32_t netns = 0;
+};
+
+/// How a network namespace is set, and what its kernel has counted.
+struct NamespaceSeen {
+  std::uint64_t time_ns = 0;
+  std::uint32_t netns = 0;
+  TcpLook look;
+};
+
 /// The rows of a walk are complete: what was there all the while, and did not change, has been met.
 struct WalkDone {
   std::uint64_t time_ns = 0;
@@ -160,7 +192,7 @@ struct DescriptorsSeen {
 /// Everything is attached and the first walk is done. The answers that head the stream.
 struct Started {
   std::uint64_t time_ns = 0;
-  std::string run;      ///< an id of the run
+  std::string run;  ///< an id of the run
   std::string version;  ///< closewatch's
   std::string host;
   std::string kernel;
@@ -177,7 +209,7 @@ struct Tick {
 /// Totals since the start, of what the kernel side could not deliver or keep.
 struct LossSeen {
   std::uint64_t time_ns = 0;
-  std::uint64_t ring = 0;     ///< transitions that found no room in the ring
+  std::uint64_t ring = 0;  ///< transitions that found no room in the ring
   std::uint64_t storage = 0;  ///< transitions without storage, and those told only by a state that did not fit
 };
 
@@ -210,9 +242,10 @@ struct Stopped {
   std::uint64_t rss_bytes = 0;
 };
 
-using Event = std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow,
-                           DescriptorClosed, StacksSeen, StackResolved, BucketRow, WalkDone, DescriptorsSeen, Started,
-                           Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
+using Event =
+    std::variant<TransitionSeen, ResetSeen, ProcessSeen, ProcessExited, SocketRow, HolderRow, DescriptorClosed,
+                 StacksSeen, StackResolved, BucketRow, PortRow, TablesWalked, NamespaceGone, NamespaceSeen, WalkDone,
+                 DescriptorsSeen, Started, Tick, LossSeen, OutputLost, ProcessResolved, Usage, Stopped>;
 
 }  // namespace closewatch
 

@@ -63,6 +63,7 @@ struct Transition {
   std::optional<Identity> actor;
   Cause cause = Cause::network;
   std::optional<Ending> ending;  ///< with the transition that ends it for its process
+  bool by_sweep = false;         ///< nobody told of it: a walk found it, or its timer's time
 };
 
 struct Closer {

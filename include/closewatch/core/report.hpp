@@ -7,6 +7,8 @@
 #include <closewatch/core/accounts.hpp>
 #include <closewatch/core/detector.hpp>
 #include <closewatch/core/event.hpp>
+#include <closewatch/core/health.hpp>
+#include <closewatch/core/ledger.hpp>
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
 #include <closewatch/core/workloads.hpp>
@@ -14,6 +16,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -77,18 +80,12 @@ struct CloseWaitReport {
   std::vector<GroupReport> groups;
 };
 
-struct PortsReport {
-  std::uint64_t range = 0;
-  std::uint64_t in_use = 0;
-  std::optional<double> seconds_left;
-};
-
 struct TimeWaitEndpoint {
   Role side = Role::connect;
   EndPattern local;
   EndPattern peer;
   std::uint64_t now = 0;
-  std::optional<PortsReport> ports;  ///< none: not worked out
+  std::optional<RouteUse> ports;  ///< of the connecting side, where the namespace's settings are known
 };
 
 struct TimeWaitReport {
@@ -132,15 +129,6 @@ struct WorkloadReport {
   Findings findings;
 };
 
-struct HostFinding {
-  enum class Severity : std::uint8_t { info, warning, critical };
-  std::string id;
-  Severity severity = Severity::info;
-  std::string text;
-  std::string remedy;
-};
-[[nodiscard]] std::string_view name(HostFinding::Severity severity);
-
 /// Findings that the programs themselves have put an end to while they were watched.
 struct MendedReport {
   std::uint64_t count = 0;
@@ -177,7 +165,8 @@ struct ReportInput {
   std::uint64_t lost = 0;
 
   std::vector<SocketRow> rows;      ///< of the last walk, in every state, LISTEN too
-  std::vector<BucketRow> buckets;   ///< of the last walk
+  std::vector<PortRow> bound;       ///< of the last walk: bound and not connected
+  std::map<std::uint32_t, NamespaceHealth> namespaces;  ///< as they were told, by inode; without what is worked out
   std::vector<Judged> judged;       ///< Detector::sockets()
   std::vector<Judged> ended;        ///< Detector::ended()
   std::function<std::optional<Trend>(WorkloadId, Kind)> trend;  ///< Detector::trend(); empty: none is known
@@ -187,6 +176,7 @@ struct ReportInput {
   std::unordered_map<std::uint64_t, Stacks> stacks;   ///< by cookie
   bool verbose = false;                               ///< every socket of a group
 
+  const Ledger& ledger;
   const Accounts& accounts;
   Workloads& workloads;
   Processes& processes;

@@ -51,6 +51,11 @@ enum class Cause : std::uint8_t {
   disconnect,       ///< connect(AF_UNSPEC), or shutdown() of a socket that listens or connects
   kill,             ///< SOCK_DESTROY (`ss -K`)
   listener_closed,  ///< never accepted, and its listener went away
+  // How a TIME_WAIT bucket ended.
+  expired,
+  reused,    ///< another connection has its ends: connect() took the port again, or a SYN came in
+  overflow,  ///< the table was full (tcp_max_tw_buckets): it was never made
+  gone,      ///< before its time, reason unseen: a RST, `ss -K`, its namespace
 };
 
 enum class FirstFin : std::uint8_t { none, local, peer, both };

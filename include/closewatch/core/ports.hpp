@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_CORE_PORTS_HPP
+#define CLOSEWATCH_CORE_PORTS_HPP
+
+// How near connect() is to EADDRNOTAVAIL (contract, section 5).
+
+#include <closewatch/core/route.hpp>
+#include <closewatch/core/tcp_settings.hpp>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+namespace closewatch {
+
+/// How fast the ports of a route come into use, over at least ten seconds.
+struct Pace {
+  double entered_per_second = 0;  ///< connections that went into TIME_WAIT
+  double net_per_second = 0;      ///< growth of what is in use, TIME_WAIT and all other states
+  double other_per_second = 0;    ///< of it: of the other states
+};
+
+struct RouteUse {
+  Route route;
+  std::uint64_t usable = 0;  ///< of ip_local_port_range, less the reserved, and those bound by listeners or bind()
+  std::uint64_t in_use = 0;  ///< TIME_WAIT that connect() may reuse (tcp_tw_reuse) is not in use
+  std::uint64_t time_wait = 0;  ///< in all
+  /// Connections that can be made and closed a second for good.
+  double sustainable_per_second = 0;
+  std::optional<double> seconds_left;  ///< until EADDRNOTAVAIL; none: no pace is known, or it can go on for good
+};
+
+/// Adds up who takes which local ports. All that is put in is of one moment.
+class Ports {
+ public:
+  void set(std::uint32_t netns, const TcpSettings& settings);
+  /// A listener has it, or bind() was called for it: connect() does not choose it, whatever the route.
+  void bind(std::uint32_t netns, std::uint16_t port);
+  /// A connection in another state than TIME_WAIT; an orphan in FIN_WAIT2 too.
+  void use(const Route& route, std::uint16_t port);
+  /// `age_ns` in TIME_WAIT; none: not known, and so taken for old.
+  void wait(const Route& route, std::uint16_t port, std::optional<std::uint64_t> age_ns);
+
+  /// None where the namespace's settings are not known, or nothing in its range is used.
+  [[nodiscard]] std::optional<RouteUse> of(const Route& route, const std::optional<Pace>& pace) const;
+  /// All that have something in use, the nearest to the end first.
+  [[nodiscard]] std::vector<Route> routes() const;
+
+  /// How long a port is held by TIME_WAIT on this route: 60 s, or less where connect() may reuse it
+  /// (tcp_twsk_unique(): tcp_tw_reuse 1, or 2 over loopback, with tcp_timestamps; tcp_tw_reuse_delay since 6.14).
+  [[nodiscard]] std::uint64_t hold_ns(const Route& route) const;
+  [[nodiscard]] std::uint64_t usable(std::uint32_t netns) const;
+
+ private:
+  struct Namespace {
+    TcpSettings settings;
+    std::set<std::uint16_t> bound;  ///< in the range and not reserved
+  };
+  struct Use {
+    std::uint64_t other = 0;
+    std::uint64_t time_wait = 0;
+    std::uint64_t held = 0;  ///< of it: too young to be reused
+  };
+  [[nodiscard]] bool is_usable(const Namespace& where, std::uint16_t port) const;
+  Use* use_of(const Route& route, std::uint16_t port);
+
+  std::map<std::uint32_t, Namespace> namespaces_;
+  std::unordered_map<Route, Use, RouteHash> uses_;
+};
+
+}  // namespace closewatch
+
+#endif
