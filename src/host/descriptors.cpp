@@ -25,7 +25,7 @@ struct CloseFolder {
 using Folder = std::unique_ptr<DIR, CloseFolder>;
 
 Folder open_folder(const std::filesystem::path& root, std::uint32_t pid) {
-  return Folder{opendir((root / "proc" / std::to_string(pid) / "fd").c_str())};
+  return Folder{opendir((process_folder(root, pid) / "fd").c_str())};
 }
 
 /// Calls `visit` with the name of each entry but . and ..
@@ -66,7 +66,7 @@ std::optional<std::uint64_t> parse_descriptor_limit(std::string_view limits) {
 
 std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, const ProcessTicks& process) {
   const Folder folder = open_folder(root, process.pid);
-  const auto limits = read_file(root / "proc" / std::to_string(process.pid) / "limits");
+  const auto limits = read_file(process_folder(root, process.pid) / "limits");
   const auto limit = limits ? parse_descriptor_limit(*limits) : std::nullopt;
   if (!folder || !limit) return std::nullopt;
   Descriptors found{.open = 0, .soft_limit = *limit, .sockets = 0};

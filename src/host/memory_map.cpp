@@ -94,7 +94,7 @@ const Mapping* mapping_of(const std::vector<Mapping>& mappings, std::uint64_t ad
 
 std::optional<std::vector<Mapping>> executable_mappings(const std::filesystem::path& root,
                                                         const ProcessTicks& process) {
-  const auto text = text_of(root / "proc" / std::to_string(process.pid) / "maps");
+  const auto text = text_of(process_folder(root, process.pid) / "maps");
   if (!text) return std::nullopt;
   // Asked last: if it is the same process now, the text was its own.
   const auto now = process_now(root, process.pid);

@@ -3,6 +3,7 @@
 
 #include "host/machine.hpp"
 #include "host/process_files.hpp"
+#include "host/processes.hpp"
 
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ std::string_view line_of(std::string_view text, std::string_view key) {
 
 StatusWords status_words(const std::filesystem::path& root, std::uint32_t pid) {
   StatusWords words{.own_pid = std::to_string(pid), .effective_uid = std::nullopt};
-  const auto text = read_file(root / "proc" / std::to_string(pid) / "status");
+  const auto text = read_file(process_folder(root, pid) / "status");
   if (!text) return words;
   // The name, which is the process's own choice, has its line breaks escaped (fs/proc/array.c).
   const std::string_view pids = line_of(*text, "\nNSpid:");

@@ -32,10 +32,6 @@ std::optional<Number> number(std::string_view text) {
   return value;
 }
 
-std::filesystem::path folder(const std::filesystem::path& root, std::uint32_t pid) {
-  return root / "proc" / std::to_string(pid);
-}
-
 std::optional<std::string> link_target(const std::filesystem::path& path) {
   std::error_code error;
   const std::filesystem::path target = std::filesystem::read_symlink(path, error);
@@ -56,6 +52,10 @@ std::optional<std::string> command_line(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+std::filesystem::path process_folder(const std::filesystem::path& root, std::uint32_t pid) {
+  return root / "proc" / std::to_string(pid);
+}
 
 std::optional<ProcessStat> parse_stat(std::string_view text) {
   const std::size_t opening = text.find('(');
@@ -123,7 +123,7 @@ std::optional<std::string> container_of(std::string_view cgroup) {
 }
 
 std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid) {
-  const auto text = read_file(folder(root, pid) / "stat");
+  const auto text = read_file(process_folder(root, pid) / "stat");
   if (!text) return std::nullopt;
   const auto stat = parse_stat(*text);
   if (!stat) return std::nullopt;
@@ -131,7 +131,7 @@ std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::
 }
 
 std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id) {
-  const auto status = read_file(folder(root, id) / "status");
+  const auto status = read_file(process_folder(root, id) / "status");
   constexpr std::string_view key = "\nTgid:\t";
   const std::size_t at = status ? status->find(key) : std::string::npos;
   if (at == std::string::npos) return std::nullopt;
@@ -140,7 +140,7 @@ std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std
 }
 
 std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process) {
-  const std::filesystem::path at = folder(root, process.pid);
+  const std::filesystem::path at = process_folder(root, process.pid);
   ProcessDetails details;
   details.exe = link_target(at / "exe");
   details.cmdline = command_line(at / "cmdline");
@@ -158,7 +158,7 @@ bool has_ended(const std::filesystem::path& root, const ProcessTicks& process) {
 }
 
 std::optional<std::string> name_of_living(const std::filesystem::path& root, const ProcessTicks& process) {
-  const auto text = read_file(folder(root, process.pid) / "stat");
+  const auto text = read_file(process_folder(root, process.pid) / "stat");
   auto stat = text ? parse_stat(*text) : std::nullopt;
   const bool over = !stat || stat->start_ticks != process.start_ticks || stat->state == 'Z' || stat->state == 'X';
   if (over) return std::nullopt;

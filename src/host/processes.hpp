@@ -12,6 +12,9 @@
 
 namespace closewatch {
 
+/// Where the machine below `root` tells of the process, or thread, with this id.
+[[nodiscard]] std::filesystem::path process_folder(const std::filesystem::path& root, std::uint32_t pid);
+
 /// Fields of /proc/PID/stat (proc(5)). The name in it may hold blanks and brackets.
 struct ProcessStat {
   std::string comm;
