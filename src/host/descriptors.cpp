@@ -42,12 +42,6 @@ bool is_socket(DIR* folder, const char* name) {
   return length >= 0 && std::string_view{target.data(), static_cast<std::size_t>(length)} == prefix;
 }
 
-/// What was read of a pid is a process's own if it still has that pid.
-bool is_still(const std::filesystem::path& root, const ProcessTicks& process) {
-  const auto now = process_now(root, process.pid);
-  return now && now->start_ticks == process.start_ticks;
-}
-
 }  // namespace
 
 std::optional<std::uint64_t> parse_descriptor_limit(std::string_view limits) {
@@ -74,7 +68,7 @@ std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, con
     ++found.open;
     if (is_socket(folder.get(), name)) ++found.sockets;
   });
-  if (!is_still(root, process)) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return found;
 }
 
@@ -90,7 +84,7 @@ std::optional<std::uint64_t> open_descriptors(const std::filesystem::path& root,
     open = static_cast<std::uint64_t>(status.st_size);
   else
     for_each_entry(folder.get(), [&](const char*) { ++open; });
-  if (!is_still(root, process)) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return open;
 }
 

@@ -97,8 +97,7 @@ std::optional<std::vector<Mapping>> executable_mappings(const std::filesystem::p
   const auto text = text_of(process_folder(root, process.pid) / "maps");
   if (!text) return std::nullopt;
   // Asked last: if it is the same process now, the text was its own.
-  const auto now = process_now(root, process.pid);
-  if (!now || now->start_ticks != process.start_ticks) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return parse_maps(*text);
 }
 

@@ -29,11 +29,6 @@ std::optional<RegularFile> opened(const std::filesystem::path& path) {
   return opened(Descriptor{::open(path.c_str(), O_PATH | O_CLOEXEC)});
 }
 
-bool still_runs(const std::filesystem::path& root, const ProcessTicks& process) {
-  const auto now = process_now(root, process.pid);
-  return now && now->start_ticks == process.start_ticks;
-}
-
 /// By the names under which the kernel gives a process's own files. A device number is not compared: that of the maps
 /// is the file system's, where stat(2) has another for btrfs and overlayfs.
 std::optional<RegularFile> open_by_process(const std::filesystem::path& root, const ProcessTicks& process,
@@ -57,7 +52,7 @@ std::optional<RegularFile> open_mapped(const std::filesystem::path& root, const 
   if (mapping.inode == 0 || !mapping.name.starts_with('/')) return std::nullopt;
   auto file = open_by_process(root, process, mapping);
   // Asked last: if it is the same process now, the file was its own.
-  if (file && still_runs(root, process)) return file;
+  if (file && runs_still(root, process)) return file;
   file = opened(std::filesystem::path{root.string() + mapping.name});
   if (file && file->status.st_ino == mapping.inode && file->status.st_dev == mapping.device) return file;
   return std::nullopt;

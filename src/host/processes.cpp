@@ -130,6 +130,11 @@ std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::
   return ProcessTicks{pid, stat->start_ticks};
 }
 
+bool runs_still(const std::filesystem::path& root, const ProcessTicks& process) {
+  const auto now = process_now(root, process.pid);
+  return now && now->start_ticks == process.start_ticks;
+}
+
 std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id) {
   const auto status = read_file(process_folder(root, id) / "status");
   constexpr std::string_view key = "\nTgid:\t";
@@ -147,8 +152,7 @@ std::optional<ProcessDetails> describe(const std::filesystem::path& root, const 
   if (const auto text = read_file(at / "cgroup")) details.cgroup = parse_cgroup(*text);
   if (details.cgroup) details.container = container_of(*details.cgroup);
   // Asked last: if it is the same process now, all of the above was its own.
-  const auto now = process_now(root, process.pid);
-  if (!now || now->start_ticks != process.start_ticks) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return details;
 }
 

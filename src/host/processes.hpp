@@ -33,6 +33,9 @@ struct ProcessStat {
 /// Empty where there is no such process.
 [[nodiscard]] std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid);
 
+/// Still the same process by that pid? What was read of the pid before was its own then.
+[[nodiscard]] bool runs_still(const std::filesystem::path& root, const ProcessTicks& process);
+
 /// The process that this pid, or thread id, belongs to. /proc has a folder by the id of each thread, though none is
 /// listed.
 [[nodiscard]] std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id);
