@@ -2,6 +2,7 @@
 #include "host/preflight.hpp"
 
 #include "host/machine.hpp"
+#include "host/processes.hpp"
 
 #include <array>
 #include <charconv>
@@ -25,12 +26,9 @@ constexpr std::array wanted{
 std::optional<std::uint64_t> effective_capabilities(const std::filesystem::path& root) {
   const auto status = read_file(root / "proc/self/status");
   if (!status) return std::nullopt;
-  constexpr std::string_view key = "CapEff:\t";
-  const std::size_t at = status->find(key);
-  if (at == std::string::npos) return std::nullopt;
+  const std::string_view text = status_field(*status, "CapEff");
   std::uint64_t bits = 0;
-  const char* begin = status->data() + at + key.size();
-  if (std::from_chars(begin, status->data() + status->size(), bits, 16).ec != std::errc{}) return std::nullopt;
+  if (std::from_chars(text.data(), text.data() + text.size(), bits, 16).ec != std::errc{}) return std::nullopt;
   return bits;
 }
 

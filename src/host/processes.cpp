@@ -92,6 +92,14 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
   return std::nullopt;
 }
 
+std::string_view status_field(std::string_view status, std::string_view key) {
+  const std::string wanted = '\n' + std::string{key} + ":\t";
+  const std::size_t at = status.find(wanted);
+  if (at == std::string_view::npos) return {};
+  status.remove_prefix(at + wanted.size());
+  return status.substr(0, status.find('\n'));
+}
+
 std::optional<std::string> parse_cgroup(std::string_view text) {
   std::optional<std::string> unified;
   std::optional<std::string> systemd;
@@ -137,11 +145,7 @@ bool runs_still(const std::filesystem::path& root, const ProcessTicks& process) 
 
 std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id) {
   const auto status = read_file(process_folder(root, id) / "status");
-  constexpr std::string_view key = "\nTgid:\t";
-  const std::size_t at = status ? status->find(key) : std::string::npos;
-  if (at == std::string::npos) return std::nullopt;
-  const std::string_view rest = std::string_view{*status}.substr(at + key.size());
-  return number<std::uint32_t>(rest.substr(0, rest.find('\n')));
+  return status ? number<std::uint32_t>(status_field(*status, "Tgid")) : std::nullopt;
 }
 
 std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process) {

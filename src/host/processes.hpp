@@ -24,6 +24,10 @@ struct ProcessStat {
 };
 [[nodiscard]] std::optional<ProcessStat> parse_stat(std::string_view text);
 
+/// What stands after `key:` and a tab in the text of /proc/PID/status; empty where it is missing. No name of a process
+/// can pass for one: line breaks in it are escaped, and it comes first.
+[[nodiscard]] std::string_view status_field(std::string_view status, std::string_view key);
+
 /// The cgroup of /proc/PID/cgroup: the unified hierarchy's, or systemd's where that says nothing but the root.
 [[nodiscard]] std::optional<std::string> parse_cgroup(std::string_view text);
 
