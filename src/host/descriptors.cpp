@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host/descriptors.hpp"
 
+#include "host/folder.hpp"
 #include "host/machine.hpp"
 #include "host/processes.hpp"
 
-#include <dirent.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -13,27 +13,10 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <memory>
 #include <string>
 
 namespace closewatch {
 namespace {
-
-struct CloseFolder {
-  void operator()(DIR* folder) const { closedir(folder); }
-};
-using Folder = std::unique_ptr<DIR, CloseFolder>;
-
-Folder open_folder(const std::filesystem::path& root, std::uint32_t pid) {
-  return Folder{opendir((process_folder(root, pid) / "fd").c_str())};
-}
-
-/// Calls `visit` with the name of each entry but . and ..
-template <typename Visit>
-void for_each_entry(DIR* folder, const Visit& visit) {
-  while (const dirent* entry = readdir(folder))
-    if (entry->d_name[0] != '.') visit(entry->d_name);
-}
 
 bool is_socket(DIR* folder, const char* name) {
   constexpr std::string_view prefix = "socket:[";
@@ -59,7 +42,7 @@ std::optional<std::uint64_t> parse_descriptor_limit(std::string_view limits) {
 }
 
 std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, const ProcessTicks& process) {
-  const Folder folder = open_folder(root, process.pid);
+  const Folder folder = open_folder(process_folder(root, process.pid) / "fd");
   const auto limits = read_file(process_folder(root, process.pid) / "limits");
   const auto limit = limits ? parse_descriptor_limit(*limits) : std::nullopt;
   if (!folder || !limit) return std::nullopt;
@@ -73,7 +56,7 @@ std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, con
 }
 
 std::optional<std::uint64_t> open_descriptors(const std::filesystem::path& root, const ProcessTicks& process) {
-  const Folder folder = open_folder(root, process.pid);
+  const Folder folder = open_folder(process_folder(root, process.pid) / "fd");
   if (!folder) return std::nullopt;
   std::uint64_t open = 0;
   struct stat status{};

@@ -2,6 +2,7 @@
 #include "host/memory_map.hpp"
 
 #include "host/processes.hpp"
+#include "host/words.hpp"
 
 #include <sys/sysmacros.h>
 
@@ -75,9 +76,7 @@ std::optional<std::string> text_of(const std::filesystem::path& path) {
 std::vector<Mapping> parse_maps(std::string_view text) {
   std::vector<Mapping> mappings;
   while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(text.size(), line.size() + 1));
-    if (auto mapping = mapping_in(line)) mappings.push_back(std::move(*mapping));
+    if (auto mapping = mapping_in(take_line(text))) mappings.push_back(std::move(*mapping));
   }
   std::sort(mappings.begin(), mappings.end(),
             [](const Mapping& left, const Mapping& right) { return left.start < right.start; });

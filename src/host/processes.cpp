@@ -2,6 +2,7 @@
 #include "host/processes.hpp"
 
 #include "host/machine.hpp"
+#include "host/words.hpp"
 
 #include <signal.h>
 
@@ -9,7 +10,6 @@
 #include <array>
 #include <cctype>
 #include <cerrno>
-#include <charconv>
 #include <fstream>
 #include <map>
 #include <set>
@@ -23,14 +23,6 @@ constexpr std::size_t container_id_digits = 64;
 constexpr std::size_t container_name_digits = 12;
 /// A command line can be two megabytes; it stands on every line about its process.
 constexpr std::size_t command_line_limit = 4096;
-
-template <typename Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 std::optional<std::string> link_target(const std::filesystem::path& path) {
   std::error_code error;
@@ -79,11 +71,11 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
     if (field == state_field) {
       stat.state = word.front();
     } else if (field == parent_field) {
-      const auto parent = number<std::uint32_t>(word);
+      const auto parent = whole_number<std::uint32_t>(word);
       if (!parent) return std::nullopt;
       stat.parent = *parent;
     } else if (field == start_field) {
-      const auto start = number<std::uint64_t>(word);
+      const auto start = whole_number<std::uint64_t>(word);
       if (!start) return std::nullopt;
       stat.start_ticks = *start;
       return stat;
@@ -104,8 +96,7 @@ std::optional<std::string> parse_cgroup(std::string_view text) {
   std::optional<std::string> unified;
   std::optional<std::string> systemd;
   while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    const std::string_view line = take_line(text);
     const std::size_t first = line.find(':');
     const std::size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
@@ -145,7 +136,7 @@ bool runs_still(const std::filesystem::path& root, const ProcessTicks& process) 
 
 std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id) {
   const auto status = read_file(process_folder(root, id) / "status");
-  return status ? number<std::uint32_t>(status_field(*status, "Tgid")) : std::nullopt;
+  return status ? whole_number<std::uint32_t>(status_field(*status, "Tgid")) : std::nullopt;
 }
 
 std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process) {
@@ -178,7 +169,7 @@ std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,
   std::map<std::uint32_t, std::pair<std::uint32_t, ProcessTicks>> parents;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator{root / "proc", error}) {
-    const auto pid = number<std::uint32_t>(entry.path().filename().string());
+    const auto pid = whole_number<std::uint32_t>(entry.path().filename().string());
     if (!pid) continue;
     const auto text = read_file(entry.path() / "stat");
     const auto stat = text ? parse_stat(*text) : std::nullopt;
