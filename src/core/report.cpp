@@ -244,13 +244,4 @@ std::uint64_t stuck(const Report& report) {
   return sum;
 }
 
-std::string_view name(HostFinding::Severity severity) {
-  switch (severity) {
-    case HostFinding::Severity::info: return "info";
-    case HostFinding::Severity::warning: return "warning";
-    case HostFinding::Severity::critical: return "critical";
-  }
-  std::unreachable();
-}
-
 }  // namespace closewatch
