@@ -12,6 +12,7 @@
 #include <fmt/compile.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <memory>
@@ -26,6 +27,32 @@ namespace closewatch::json {
 template <typename... Values>
 void format(Buffer& out, auto compiled, Values&&... values) {
   fmt::format_to(std::back_inserter(out), compiled, std::forward<Values>(values)...);
+}
+
+/// Each with a comma before the next; an item that appends nothing is left out.
+template <typename Items, typename Append>
+void append_series(Buffer& out, const Items& items, Append&& append_item) {
+  const std::size_t before = out.size();
+  for (const auto& item : items) {
+    const std::size_t begin = out.size();
+    if (begin != before) out.push_back(',');
+    const std::size_t after_comma = out.size();
+    append_item(out, item);
+    if (out.size() == after_comma) out.resize(begin);
+  }
+}
+template <typename Items, typename Append>
+void append_list(Buffer& out, const Items& items, Append&& append_item) {
+  out.push_back('[');
+  append_series(out, items, std::forward<Append>(append_item));
+  out.push_back(']');
+}
+/// The items append a key and a value.
+template <typename Items, typename Append>
+void append_object(Buffer& out, const Items& items, Append&& append_item) {
+  out.push_back('{');
+  append_series(out, items, std::forward<Append>(append_item));
+  out.push_back('}');
 }
 
 void append_or_null(Buffer& out, const std::optional<std::string>& text);
@@ -50,6 +77,8 @@ void append_before_uid(Buffer& out, const ProcessDetails& details);
 void append_after_uid(Buffer& out, const ProcessDetails& details);
 void append_process(Buffer& out, const Process& process);
 
+/// What a socket in CLOSE_WAIT was found like: the keys from `age_ns` to `probes`.
+void append_condition(Buffer& out, std::uint64_t age_ns, bool age_is_lower_bound, const Condition& condition);
 void append_holders(Buffer& out, const std::vector<Holder>& holders);
 void append_stacks(Buffer& out, const std::optional<Stacks>& stacks);
 /// A string: what it means, then what to do.
