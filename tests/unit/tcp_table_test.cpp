@@ -134,9 +134,10 @@ TEST_CASE("a line that is cut anywhere before its inode is none", "[host][tcp_ta
 TEST_CASE("garbage is no socket", "[host][tcp_table]") {
   const std::string rest = "0A 0:0 00:00000000 0 0 0 1";
   CHECK_FALSE(parse_tcp_socket(heading, netns));
-  for (const std::string& local : {std::string{":1F90"}, loopback, loopback + ":", loopback + ":1F9G",
-                                   loopback + ":11F90", loopback + "1F90", word(0) + loopback + ":1F90",
-                                   "zzzzzzzz:1F90", loopback + word(0) + word(0) + ":1F90", std::string(10'000, 'F')}) {
+  for (const std::string& local :
+       {std::string{":1F90"}, loopback, loopback + ":", loopback + ":1F9G", loopback + ":11F90", loopback + "1F90",
+        word(0) + loopback + ":1F90", std::string{"zzzzzzzz:1F90"}, loopback + word(0) + word(0) + ":1F90",
+        std::string(10'000, 'F')}) {
     CAPTURE(local);
     CHECK_FALSE(parse_tcp_socket(line(local, word(0) + ":0000", rest), netns));
   }
