@@ -89,7 +89,7 @@ NamespaceReport NamespaceLook::finish() {
   for (const auto& [port, held] : held_) health.held.push_back(held);
   for (const Route& route : ports_.routes()) {
     if (health.routes.size() == routes_at_most) break;
-    if (auto use = ports_.of(route, std::nullopt)) health.routes.push_back(std::move(*use));
+    if (auto use = ports_.of(route, std::nullopt)) health.routes.push_back(*use);
   }
   return std::move(report_);
 }

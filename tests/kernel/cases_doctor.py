@@ -220,7 +220,7 @@ def overflow(stage):
     document, findings = confined(stage)
     demand("tw_overflow" in findings, f"not found: {sorted(findings)}")
     count = of_stage(stage, document)["counters"]["TCPTimeWaitOverflow"]
-    demand(count > 0 and f" {count} since" in findings["tw_overflow"]["text"], f"{count}: {findings['tw_overflow']}")
+    demand(count > 0 and findings["tw_overflow"]["text"].startswith(f"{count} connections since"), f"{count}: {findings['tw_overflow']}")
     demand("tw_buckets_low" in findings, f"not found: {sorted(findings)}")
 
 
