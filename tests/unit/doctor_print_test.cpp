@@ -145,8 +145,8 @@ info rfc1337: Set.
   do: Nothing.
 
 network namespace 4026531840: TIME_WAIT 3, LISTEN 2
-  ports 10.0.0.7 → 10.0.0.5:3306: 100 of 100 in use, 1.7 connections a second for
-    good
+  ports 10.0.0.7 → 10.0.0.5:3306: 100 of 100 in use, 1.7 connections a second
+    for good
 
 not seen: the neighbours
 )");
