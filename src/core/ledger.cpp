@@ -69,15 +69,15 @@ void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_
 }
 
 void Ledger::row(const BucketRow& row, Changes& changes) {
-  taken(row.tuple, row.cookie, row.time_ns, true, changes);
   const std::uint64_t expires_ns =
       row.expires_in_ns > 0 ? row.time_ns + static_cast<std::uint64_t>(row.expires_in_ns) : row.time_ns;
   const auto found = buckets_.find(row.tuple);
-  if (found != buckets_.end()) {
+  if (found != buckets_.end() && found->second.cookie == row.cookie) {
     found->second.known_ns = row.time_ns;
     confirm(row.tuple, found->second, row.substate, expires_ns, changes);
     return;
   }
+  if (found != buckets_.end()) taken(row.tuple, row.cookie, row.time_ns, true, changes);
   Bucket bucket;
   bucket.cookie = row.cookie;
   bucket.expires_ns = expires_ns;
@@ -101,11 +101,9 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   bucket.missed = false;
   bucket.unsure = false;
   if (!promoted && !made_after_all) return;
-  if (promoted) {
-    // Promotion sets the timer anew, for 60 s.
-    bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
-    bucket.substate = State::time_wait;
-  }
+  // Promotion sets the timer anew, for 60 s, as the entry does.
+  bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
+  bucket.substate = State::time_wait;
   if (before.announced)
     changes.push_back({.tuple = tuple,
                        .bucket = before,
