@@ -19,7 +19,7 @@ std::string harmless(std::string_view name) {
 }
 
 std::string owner_text(const Ledger::Bucket& bucket) {
-  if (!bucket.owner || !bucket.owner->process) return {};
+  if (!bucket.owner->process) return {};
   const auto& [identity, entry] = *bucket.owner->process;
   return harmless(text(identity.comm)) + " (pid " + std::to_string(identity.key.pid) +
          (entry && entry->exited ? ", exited)" : ")");

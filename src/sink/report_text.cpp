@@ -382,11 +382,12 @@ void Text::within_limit(const CloseWaitReport& close_wait) {
   if (sum != 0) page_.item(2, words::count(sum, "other") + " not at fault so far: " + kinds);
 }
 
-/// What `doctor` would say too; what is merely good to know it says alone.
+/// What `doctor` would say too; what is merely good to know it says alone. Ports are told above, with who uses them.
 void Text::machine() {
   bool first = true;
   for (const HostFinding& finding : report_.host_findings) {
     if (finding.severity == HostFinding::Severity::info) continue;
+    if (time_wait_.has_told_ports() && finding.id.starts_with("ports_")) continue;
     if (std::exchange(first, false)) {
       page_.blank();
       page_.paragraph(0, "This machine");

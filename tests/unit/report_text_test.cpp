@@ -71,10 +71,7 @@ struct Healthy : Scene {
   Healthy() {
     row(State::listen, server(), listening());
     for (int at = 0; at < 3; ++at) row(State::established, server(), incoming());
-    for (std::uint64_t cookie = 1; cookie <= 12; ++cookie) {
-      closed(client(), outgoing(), Ending::fin, Bucket::time_wait, cookie);
-      input.buckets.push_back(bucket(now_ns, cookie, outgoing()));
-    }
+    for (std::uint16_t port = 40'001; port <= 40'012; ++port) closed_into_bucket(client(), outgoing_from(port));
     input.descriptors[client().key] = {9, 1'048'576, 1, std::nullopt};
   }
 };
@@ -313,8 +310,7 @@ TEST_CASE("report text: many workloads fit one screen", "[sink][report]") {
   Scene scene;
   for (std::uint32_t pid = 1; pid <= 40; ++pid) {
     const Identity one = person(pid, "p" + std::to_string(pid));
-    scene.closed(one, outgoing(), Ending::fin, Bucket::time_wait, pid);
-    scene.input.buckets.push_back(bucket(Scene::now_ns, pid, outgoing()));
+    scene.closed_into_bucket(one, outgoing_from(static_cast<std::uint16_t>(pid)));
   }
   std::string text = report_text(scene.report(), {});
   CHECK(std::count(text.begin(), text.end(), '\n') <= 24);
