@@ -99,7 +99,8 @@ TEST_CASE("report JSON: descriptors, and the time that is left in thousandths", 
 
 TEST_CASE("report JSON: TIME_WAIT, endings and latencies", "[sink][report]") {
   Scene scene;
-  for (std::uint16_t port = 40'001; port <= 40'006; ++port) scene.closed_into_bucket(client(), outgoing_from(port));
+  for (std::uint16_t port = 40'001; port <= 40'006; ++port)
+    scene.closed_into_bucket(client(), outgoing_from(port), 5 * seconds);
   scene.closed(client(), outgoing(), Ending::rst_linger0, Bucket::none, 7);
   CHECK(has(report_json(scene.report()),
             R"("time_wait":{"now":6,"entered":6,"per_second":0.1,"by_endpoint":[{"side":"connect",)"

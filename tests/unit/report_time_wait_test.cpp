@@ -278,15 +278,18 @@ TEST_CASE("report: a port that TIME_WAIT keeps from a server", "[report]") {
   scene.bucket(person(76, "first"), incoming(), 50 * seconds);
   Tuple later = incoming();
   later.peer.port = 1;
-  scene.bucket(person(77, "se\nrver"), later, 20 * seconds);
-  scene.processes.exited(person(77, "").key);
+  Ledger::Bucket last = scene.a_bucket(person(77, "se\nrver"), later, 20 * seconds);
+  auto entry = std::make_shared<ProcessEntry>();
+  entry->exited = true;
+  last.owner = std::make_shared<Responsible>(Responsible{Process{person(77, "se\nrver"), entry}, {}});
+  scene.put(later, last);
   const Report report = scene.report();
   const HostFinding* held = finding(report, "port_held");
   REQUIRE(held != nullptr);
-  CHECK(has(held->text, "port 8080"));
+  CHECK(has(held->text, "Port 8080, "));
   CHECK(has(held->text, "2 connections"));
-  CHECK(has(held->text, "se?rver (pid 77"));
-  CHECK(has(held->text, "40"));
+  CHECK(has(held->text, "se?rver (pid 77, exited)"));
+  CHECK(has(held->text, "for another 40 s"));
   // One that listens there has nothing to wait for, seen or hidden.
   scene.listeners.opened({80, listening(), server(), {}, false, 1});
   CHECK(finding(scene.report(), "port_held") == nullptr);
