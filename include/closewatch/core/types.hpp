@@ -103,6 +103,9 @@ struct Tuple {
   bool operator==(const Tuple&) const = default;
 };
 
+/// With an IPv4-mapped address in either place: as Family::ipv4. Where the other is no IPv4 address, it is 0.0.0.0.
+[[nodiscard]] Tuple unmapped(const Tuple& tuple);
+
 /// Names a connection: never its addresses or a pointer, which come back.
 struct ConnectionId {
   std::uint32_t netns = 0;
