@@ -111,7 +111,6 @@ MachineHealth HealthBuilder::build() {
     health.held = held_of(seen);
     health.time_wait = seen.time_wait;
     health.close_wait = seen.close_wait;
-    health.watched_ns = static_cast<std::uint64_t>(std::max(std::int64_t{0}, input_.to_ns - input_.from_ns));
     machine.namespaces.push_back(std::move(health));
   }
   return machine;

@@ -71,19 +71,23 @@ TEST_CASE("report: TIME_WAIT is the ledger's owner's, on either side, or nobody'
   CHECK(report.processes.back().findings.time_wait.now == 1);
 }
 
-TEST_CASE("report: buckets that are not there are not counted", "[report]") {
+TEST_CASE("report: buckets that are not there count for nothing", "[report]") {
   Scene scene;
-  Ledger::Bucket one = scene.a_bucket(client(), outgoing(), 1 * seconds);
-  one.unsure = true;
-  scene.put(outgoing(), one);
-  one = scene.a_bucket(client(), outgoing_from(2), 1 * seconds);
-  one.missed = true;
-  scene.put(outgoing_from(2), one);
-  one = scene.a_bucket(client(), outgoing_from(3), 1 * seconds);
-  one.owner = nullptr;
-  scene.put(outgoing_from(3), one);
   scene.settings({1, 100});
+  const auto put = [&](const Tuple& tuple, auto change) {
+    Ledger::Bucket bucket = scene.a_bucket(tuple.role == Role::accept ? server() : client(), tuple, 1 * seconds);
+    change(bucket);
+    scene.put(tuple, bucket);
+  };
+  put(outgoing_from(1), [](Ledger::Bucket& bucket) { bucket.unsure = true; });
+  put(outgoing_from(2), [](Ledger::Bucket& bucket) { bucket.missed = true; });
+  put(outgoing_from(3), [](Ledger::Bucket& bucket) { bucket.owner = nullptr; });
+  put(tuple(Role::accept, "10.0.0.7", 4, "10.0.0.9", 1), [](Ledger::Bucket& bucket) { bucket.missed = true; });
   CHECK(scene.report().processes.empty());
+  CHECK(scene.report().host_findings.empty());
+  scene.bucket(client(), outgoing_from(5));
+  CHECK(only(of(scene.report(), client())).ports->usable == 100);
+  CHECK(only(of(scene.report(), client())).ports->in_use == 1);
 }
 
 TEST_CASE("report: who has left TIME_WAIT and exited keeps its name", "[report]") {
@@ -200,6 +204,18 @@ TEST_CASE("report: when connect() will fail, and at what pace it would not", "[r
   CHECK(ports->sustainable_per_second == Approx(0.9));
 }
 
+TEST_CASE("report: other states count for the pace, be they few", "[report]") {
+  Scene scene;
+  scene.settings({40'000, 40'059});
+  close_each_second(scene, 30);
+  for (int at = 30; at < 35; ++at) scene.row(State::established, client(), outgoing_from(port_of(at)));
+  CHECK(*only(of(scene.report(), client())).ports->seconds_left == Approx(25));
+  scene.input.others_before_ns = Scene::now_ns - 20 * seconds;
+  CHECK(*only(of(scene.report(), client())).ports->seconds_left == Approx(20));
+  scene.input.others_before_ns = Scene::now_ns - 9 * seconds;
+  CHECK(*only(of(scene.report(), client())).ports->seconds_left == Approx(25));
+}
+
 TEST_CASE("report: a pace that can go on has no end", "[report]") {
   Scene scene;
   scene.settings({40'000, 40'060});
@@ -218,7 +234,8 @@ TEST_CASE("report: connections that are never closed use up the ports too", "[re
   Scene scene;
   scene.settings(hundred);
   for (int at = 0; at < 40; ++at) scene.row(State::close_wait, client(), outgoing_from(port_of(at)));
-  scene.row(State::established, server(), incoming());
+  // Of the same ends, and yet no port of the route.
+  scene.row(State::established, server(), tuple(Role::accept, "10.0.0.7", 8080, "10.0.0.5", 3306));
   CHECK(of(scene.report(), client()).by_endpoint.empty());
   scene.input.others_before = others_by_route({scene.input.rows.begin(), scene.input.rows.begin() + 20});
   scene.input.others_before_ns = Scene::now_ns - 20 * seconds;
@@ -228,6 +245,9 @@ TEST_CASE("report: connections that are never closed use up the ports too", "[re
   REQUIRE(one.ports->seconds_left);
   CHECK(*one.ports->seconds_left == Approx(60));
   CHECK(of(scene.report(), server()).by_endpoint.empty());
+  Judged leak = leaked_socket(scene.input.rows[39].cookie, person(5, "leaker"), outgoing_from(port_of(39)), seconds);
+  scene.judged(leak);
+  CHECK(only(of(scene.report(), person(5, "leaker"))).ports->seconds_left);
   // A few more are no growth.
   scene.input.others_before = others_by_route({scene.input.rows.begin(), scene.input.rows.begin() + 30});
   CHECK(of(scene.report(), client()).by_endpoint.empty());
@@ -252,11 +272,15 @@ TEST_CASE("report: more than half in use is told of all that use the route", "[r
   close_each_second(scene, 50);
   scene.row(State::established, person(5, "other"), outgoing_from(port_of(60)));
   scene.row(State::established, person(6, "another"), tuple(Role::connect, "10.0.0.8", 40'000, "10.0.0.5", 3306));
+  Ledger::Bucket orphan = scene.a_bucket(person(7, "orphan"), outgoing_from(port_of(61)), 1 * seconds);
+  orphan.substate = State::fin_wait2;
+  scene.put(outgoing_from(port_of(61)), orphan);
   const Report report = scene.report();
+  CHECK(only(of(report, person(7, "orphan"))).now == 0);
   CHECK(only(of(report, client())).now == 50);
   const TimeWaitEndpoint other = only(of(report, person(5, "other")));
   CHECK(other.now == 0);
-  CHECK(other.ports->in_use == 51);
+  CHECK(other.ports->in_use == 52);
   CHECK(of(report, person(6, "another")).by_endpoint.empty());
 }
 
@@ -270,6 +294,15 @@ TEST_CASE("report: the machine's findings come from what was watched", "[report]
   CHECK(full->severity == HostFinding::Severity::critical);
   scene.row(State::listen, server(), tuple(Role::unknown, "0.0.0.0", port_of(2), "0.0.0.0", 0));
   CHECK(finding(scene.report(), "listener_in_port_range") != nullptr);
+  NamespaceHealth& told = scene.input.namespaces[netns];
+  told.now.settings.values["tcp_max_tw_buckets"] = 31;
+  told.now.conntrack["nf_conntrack_tcp_timeout_close_wait"] = 60;
+  scene.row(State::close_wait, client());
+  const Report report = scene.report();
+  REQUIRE(finding(report, "tw_buckets_low") != nullptr);
+  CHECK(has(finding(report, "tw_buckets_low")->text, "30 are in use"));
+  REQUIRE(finding(report, "conntrack_close_wait") != nullptr);
+  CHECK(has(finding(report, "conntrack_close_wait")->text, "there is 1 socket"));
 }
 
 TEST_CASE("report: a port that TIME_WAIT keeps from a server", "[report]") {
@@ -278,17 +311,17 @@ TEST_CASE("report: a port that TIME_WAIT keeps from a server", "[report]") {
   scene.bucket(person(76, "first"), incoming(), 50 * seconds);
   Tuple later = incoming();
   later.peer.port = 1;
-  Ledger::Bucket last = scene.a_bucket(person(77, "se\nrver"), later, 20 * seconds);
+  Ledger::Bucket last = scene.a_bucket(person(77, "se\nrv\x7fr"), later, 20 * seconds);
   auto entry = std::make_shared<ProcessEntry>();
   entry->exited = true;
-  last.owner = std::make_shared<Responsible>(Responsible{Process{person(77, "se\nrver"), entry}, {}});
+  last.owner = std::make_shared<Responsible>(Responsible{Process{person(77, "se\nrv\x7fr"), entry}, {}});
   scene.put(later, last);
   const Report report = scene.report();
   const HostFinding* held = finding(report, "port_held");
   REQUIRE(held != nullptr);
   CHECK(has(held->text, "Port 8080, "));
   CHECK(has(held->text, "2 connections"));
-  CHECK(has(held->text, "se?rver (pid 77, exited)"));
+  CHECK(has(held->text, "se?rv?r (pid 77, exited)"));
   CHECK(has(held->text, "for another 40 s"));
   // One that listens there has nothing to wait for, seen or hidden.
   scene.listeners.opened({80, listening(), server(), {}, false, 1});
