@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/doctor.hpp>
 #include <closewatch/core/health.hpp>
 
 #include "health_remarks.hpp"
@@ -89,6 +90,11 @@ std::string_view name(HostFinding::Severity severity) {
     case HostFinding::Severity::critical: return "critical";
   }
   std::unreachable();
+}
+
+bool can_trace(const DoctorReport& report) {
+  return std::none_of(report.checks.begin(), report.checks.end(),
+                      [](const Check& check) { return check.status == Check::Status::missing; });
 }
 
 // One look after the other, each over all namespaces: in this order findings of one severity come.

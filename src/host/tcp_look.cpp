@@ -18,9 +18,10 @@ namespace closewatch {
 namespace {
 
 constexpr std::array settings_of_ipv4{
-    "tcp_abort_on_overflow", "tcp_fin_timeout",     "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time",
-    "tcp_max_orphans",       "tcp_max_syn_backlog", "tcp_max_tw_buckets",  "tcp_orphan_retries",   "tcp_retries2",
-    "tcp_rfc1337",           "tcp_syncookies",      "tcp_timestamps",      "tcp_tw_recycle",  // up to 4.11
+    "tcp_abort_on_overflow", "tcp_ehash_entries",  // since 6.1; negative where it is shared with the first namespace
+    "tcp_fin_timeout",       "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time", "tcp_max_orphans",
+    "tcp_max_syn_backlog",   "tcp_max_tw_buckets",  "tcp_orphan_retries",   "tcp_retries2",       "tcp_rfc1337",
+    "tcp_syncookies",        "tcp_timestamps",      "tcp_tw_recycle",  // up to 4.11
     "tcp_tw_reuse",
     "tcp_tw_reuse_delay",  // since 6.14
 };

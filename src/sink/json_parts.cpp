@@ -3,6 +3,7 @@
 
 #include <fmt/chrono.h>
 
+#include <cmath>
 #include <ctime>
 
 namespace closewatch::json {
@@ -57,6 +58,13 @@ void append_unless_empty(Buffer& out, const std::string& text) {
     append(out, "null");
   else
     append_json(out, text);
+}
+
+void append_number(Buffer& out, const std::optional<double>& value) {
+  if (value && std::isfinite(*value))
+    format(out, FMT_COMPILE("{}"), std::round(*value * 1000) / 1000);
+  else
+    append(out, "null");
 }
 
 void append_time(Buffer& out, std::int64_t time_ns) {

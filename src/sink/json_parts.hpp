@@ -60,6 +60,9 @@ void append_or_null(Buffer& out, const std::optional<std::uint64_t>& value);
 /// null where it is empty.
 void append_unless_empty(Buffer& out, const std::string& text);
 
+/// To the thousandth: what is measured by the second is not known any better. null where it is none, or infinite.
+void append_number(Buffer& out, const std::optional<double>& value);
+
 /// RFC 3339, UTC, nanoseconds.
 void append_time(Buffer& out, std::int64_t time_ns);
 

@@ -4,22 +4,13 @@
 #include "sink/json_parts.hpp"
 #include "sink/pattern.hpp"
 
-#include <cmath>
-
 namespace closewatch {
 namespace {
 
 using json::append_list;
+using json::append_number;
 using json::append_or_null;
 using json::format;
-
-/// To the thousandth: what is measured by the second is not known any better.
-void append_number(Buffer& out, const std::optional<double>& value) {
-  if (value && std::isfinite(*value))
-    format(out, FMT_COMPILE("{}"), std::round(*value * 1000) / 1000);
-  else
-    append(out, "null");
-}
 
 void append_socket(Buffer& out, const SocketReport& socket) {
   append(out, "{\"conn\":");

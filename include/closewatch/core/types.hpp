@@ -168,6 +168,10 @@ struct Process {
 [[nodiscard]] std::string_view name(Ending ending);
 [[nodiscard]] std::string_view name(Bucket bucket);
 
+[[nodiscard]] constexpr bool is_end_of_bucket(Cause cause) {
+  return cause == Cause::expired || cause == Cause::reused || cause == Cause::overflow || cause == Cause::gone;
+}
+
 /// On the close path: out of ESTABLISHED and not yet over.
 [[nodiscard]] bool is_closing(State state);
 
