@@ -79,8 +79,8 @@ int walk_tcp(struct bpf_iter__tcp *ctx) {
     return on_bucket(ctx->meta->seq, skc, tw);
   tp = bpf_skc_to_tcp_sock(skc);
   if (tp)
-    adopt((struct sock *)tp, tp);
-  return 0;
+    return on_socket(ctx->meta->seq, (struct sock *)tp, tp);
+  return skc->skc_state == TCP_NEW_SYN_RECV ? on_request(ctx->meta->seq, skc) : 0;
 }
 
 SEC("iter/task_file")

@@ -98,6 +98,7 @@ struct sock {
   struct socket *sk_socket;
   int sk_err;
   __u8 sk_shutdown;
+  __u8 sk_userlocks; /* a bit field on some kernels: BPF_CORE_READ_BITFIELD() */
   __u16 sk_protocol;
   unsigned long sk_lingertime;
   __u32 sk_ack_backlog;
@@ -229,6 +230,7 @@ struct bpf_iter__bpf_sk_storage_map {
 #define SOCK_LINGER 4
 
 /* include/net/sock.h */
+#define SOCK_BINDPORT_LOCK 8
 #define RCV_SHUTDOWN 1
 #define SEND_SHUTDOWN 2
 #define SHUTDOWN_MASK 3
@@ -264,6 +266,7 @@ enum {
   TCP_LAST_ACK,
   TCP_LISTEN,
   TCP_CLOSING,
+  TCP_NEW_SYN_RECV,
 };
 
 #endif

@@ -25,6 +25,9 @@ __u32 walker = 0;
 /* The walk under way also emits rows of states off the close path. */
 __u32 census = 0;
 
+/* The walk of the TCP tables under way also emits who has opened a connection since; 0: nobody. */
+__u64 opened_since = 0;
+
 /* A program of a process that has read or written a socket. */
 struct user {
   __u64 start_ns;

@@ -29,6 +29,47 @@ static __always_inline struct socket_state *adopt(struct sock *sk, const struct 
   return state;
 }
 
+static __always_inline void emit_port(struct seq_file *seq, __u64 cookie, const struct cw_tuple *tuple,
+                                      __u64 opened_ns) {
+  struct cw_port_row row = {};
+
+  if (!matches_tuple(tuple))
+    return;
+  fill_header(&row.header, CW_RECORD_PORT, sizeof(row), bpf_ktime_get_boot_ns());
+  row.cookie = cookie;
+  row.tuple = *tuple;
+  row.opened_ns = opened_ns;
+  bpf_seq_write(seq, &row, sizeof(row));
+}
+
+/*
+ * A bucket whose ends another connection has now was reused. What is older than the last walk was met by that one. The
+ * tuple kept has no port before connect() has found one.
+ */
+static __always_inline int on_socket(struct seq_file *seq, struct sock *sk, const struct tcp_sock *tp) {
+  struct socket_state *state = adopt(sk, tp);
+  struct cw_tuple tuple = {};
+
+  if (!state || !opened_since || state->opened_ns < opened_since || state->state == TCP_LISTEN)
+    return 0;
+  whole_tuple_of(sk, tp, &tuple);
+  tuple.role = state->tuple.role;
+  emit_port(seq, bpf_get_socket_cookie(sk), &tuple, state->opened_ns);
+  return 0;
+}
+
+/* A SYN has come in for it, and nothing more yet. */
+static __always_inline int on_request(struct seq_file *seq, const struct sock_common *skc) {
+  struct cw_tuple tuple = {};
+
+  if (!opened_since)
+    return 0;
+  tuple_of(skc, &tuple);
+  tuple.role = CW_ROLE_ACCEPT;
+  emit_port(seq, 0, &tuple, 0);
+  return 0;
+}
+
 static __always_inline int on_bucket(struct seq_file *seq, struct sock_common *skc, struct tcp_timewait_sock *tw) {
   struct cw_bucket_row row = {};
 
@@ -70,6 +111,22 @@ static __always_inline int emit_holder(struct seq_file *seq, struct sock *sk, co
   return 0;
 }
 
+static __always_inline int port_is_bound(const struct sock *sk) {
+  return (BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK) != 0;
+}
+
+/* Bound and neither connected nor listening: no table but that of the bound ports has it. */
+static __always_inline void tell_bound(struct seq_file *seq, struct sock *sk) {
+  struct cw_tuple tuple = {};
+
+  if (sk->sk_protocol != IPPROTO_TCP || !sk->__sk_common.skc_num || !port_is_bound(sk))
+    return;
+  tuple_of(&sk->__sk_common, &tuple);
+  tuple.peer_port = 0;
+  __builtin_memset(tuple.peer, 0, sizeof(tuple.peer));
+  emit_port(seq, bpf_get_socket_cookie(sk), &tuple, 0);
+}
+
 /* 0 where it is of no interest. What is known is TCP: nearly all are, and less of them is looked at. */
 static __always_inline struct socket_state *state_of_held(struct sock *sk, __u8 now) {
   struct socket_state *state = bpf_sk_storage_get(&sockets, sk, 0, 0);
@@ -108,8 +165,11 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
   struct cw_process holder;
   __u8 matched = 0;
 
-  if (!state)
+  if (!state) {
+    if (census && now == TCP_CLOSE)
+      tell_bound(seq, sk);
     return 0;
+  }
   process_of(task, &holder);
   if (filters_processes())
     matched = (__u8)matches_process(task, &holder);
@@ -270,6 +330,8 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
     row->flags |= CW_FLAG_OWNER_MET;
   if (is_mptcp(tp))
     row->flags |= CW_FLAG_MPTCP;
+  if (port_is_bound(sk))
+    row->flags |= CW_FLAG_PORT_BOUND;
   if (!matches(state))
     row->flags |= CW_FLAG_HIDDEN;
   bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/session.hpp"
 
+#include "app/clock.hpp"
 #include "decode/decode.hpp"
 #include "host/descriptors.hpp"
 #include "host/machine.hpp"
@@ -12,7 +13,6 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,18 +36,6 @@ constexpr std::uint64_t stats_every_ns = 10'000'000'000;
 constexpr std::uint64_t lookups_a_second = 3000;
 constexpr std::chrono::milliseconds patience_at_end{2000};
 constexpr std::size_t facts_kept = 4096;
-
-std::uint64_t nanoseconds(clockid_t clock) {
-  timespec time{};
-  clock_gettime(clock, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
-}
-
-std::uint64_t now_ns() { return nanoseconds(CLOCK_BOOTTIME); }
-
-std::uint64_t nanoseconds(std::chrono::milliseconds time) {
-  return static_cast<std::uint64_t>(std::chrono::nanoseconds{time}.count());
-}
 
 }  // namespace
 
@@ -160,7 +148,7 @@ std::expected<void, Error> Session::pump() {
 
 std::expected<void, Error> Session::stop() {
   drain_all();
-  if (auto walked = walk(settings_.census ? Walk::everything : Walk::sweep); !walked) {
+  if (auto walked = walk(Walk::everything); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
                  std::strerror(walked.error().code));
@@ -205,8 +193,8 @@ void Session::sweep_when_due() {
 std::expected<void, Error> Session::walk(Walk what) {
   const std::uint64_t began_ns = now_ns();
   const bool census = what == Walk::everything && settings_.census;
-  if (what == Walk::everything)
-    if (auto walked = walk_tables(); !walked) return walked;
+  if (what != Walk::owners)
+    if (auto walked = walk_tables(what == Walk::everything); !walked) return walked;
   std::size_t rows = 0;
   const auto record = [&](std::span<const std::byte> bytes) {
     ++rows;
@@ -268,25 +256,6 @@ std::vector<std::string> Session::blind_spots() const {
   if (refused.workloads > 0)
     spots.emplace_back("there were too many workloads: what grows in those that found no room is not seen");
   return spots;
-}
-
-std::expected<void, Error> Session::walk_tables() {
-  const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
-  for (const NetworkNamespace& where : network_namespaces(settings_.root)) {
-    if (settings_.netns != 0 && where.inode != settings_.netns) continue;
-    std::expected<void, Error> walked;
-    const auto entered = inside(where, [&]() -> std::expected<void, Error> {
-      walked = source_.walk_tables(record);
-      return {};
-    });
-    if (!walked) return walked;
-    drain();
-    // Gone since it was listed is no matter; not let in is told, once for each.
-    if (!entered && entered.error().code == EPERM && closed_namespaces_.insert(where.inode).second)
-      spdlog::debug("cannot {}: its sockets from before the start are seen only where a process holds them",
-                    entered.error().operation);
-  }
-  return {};
 }
 
 void Session::take_record(std::span<const std::byte> bytes) {

@@ -16,6 +16,7 @@
 #include <expected>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -26,6 +27,7 @@ struct signalfd_siginfo;
 namespace closewatch {
 
 class Signals;
+struct NetworkNamespace;
 
 class Session {
  public:
@@ -77,11 +79,15 @@ class Session {
   [[nodiscard]] std::expected<void, Error> loop(const Signals& signals);
   [[nodiscard]] std::expected<void, Error> pump();
   [[nodiscard]] std::expected<void, Error> stop();
-  enum class Walk { owners, sweep, everything };  ///< everything: the TCP tables too, and every state where asked for
+  /// sweep: the TCP tables of the network namespaces that have TIME_WAIT buckets too; everything: of all of them, and
+  /// every state where asked for.
+  enum class Walk { owners, sweep, everything };
   [[nodiscard]] std::expected<void, Error> walk(Walk what);
   void sweep_when_due();
   void count_descriptors(bool sockets_too);
-  [[nodiscard]] std::expected<void, Error> walk_tables();
+  /// Of every network namespace, or of those that have TIME_WAIT buckets.
+  [[nodiscard]] std::expected<void, Error> walk_tables(bool all);
+  [[nodiscard]] std::expected<void, Error> walk_tables_of(const NetworkNamespace& where, bool look);
 
   /// Decodes one record and lets the engine work on it.
   void take_record(std::span<const std::byte> bytes);
@@ -123,6 +129,8 @@ class Session {
   std::uint64_t last_usage_ns_ = 0;
   std::optional<Error> output_error_;
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once
+  std::map<std::uint32_t, std::uint64_t> tables_walked_ns_;  ///< when the last walk of a namespace's tables began
+  std::uint64_t next_tables_ns_ = 0;
 };
 
 }  // namespace closewatch

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/start.hpp"
 
+#include "app/clock.hpp"
 #include "host/machine.hpp"
 #include "host/namespaces.hpp"
 #include "host/preflight.hpp"
@@ -65,10 +66,6 @@ std::string random_id() {
   std::uint64_t bits = 0;
   if (getrandom(&bits, sizeof bits, 0) != sizeof bits) bits = static_cast<std::uint64_t>(getpid());
   return fmt::format("{:016x}", bits);
-}
-
-std::uint64_t nanoseconds(std::chrono::milliseconds time) {
-  return static_cast<std::uint64_t>(std::chrono::nanoseconds{time}.count());
 }
 
 }  // namespace

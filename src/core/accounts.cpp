@@ -6,9 +6,6 @@
 namespace closewatch {
 namespace {
 
-/// A bucket lives for 60 s, an orphan's up to tcp_fin_timeout before that: what is older has no bucket any more.
-constexpr std::int64_t bucket_kept_ns = 180'000'000'000;
-
 bool started_before(const Identity& left, const Identity& right) {
   return std::tie(left.key.start_ns, left.key.pid) < std::tie(right.key.start_ns, right.key.pid);
 }
@@ -31,10 +28,10 @@ void add(Account* account, std::uint64_t latency_ns) {
 
 Accounts::Pair Accounts::accounts_of(const Responsible& responsible, const Tuple& tuple) {
   const Identity process = responsible.process ? responsible.process->identity : Identity{};
+  const WorkloadId id = workloads_.of(process, tuple);
   Pair out;
-  out.id = workloads_.of(process, tuple);
   out.process = account_of(processes_, process.key, limits_.processes);
-  out.workload = account_of(by_workload_, out.id, limits_.workloads);
+  out.workload = account_of(by_workload_, id, limits_.workloads);
   if (out.process == nullptr || out.workload == nullptr) ++refused_;
   if (out.process != nullptr) out.process->process = process;
   if (process.key.pid == 0) return out;
@@ -42,7 +39,7 @@ Accounts::Pair Accounts::accounts_of(const Responsible& responsible, const Tuple
     Identity& first = out.workload->process;
     if (first.key.pid == 0 || started_before(process, first)) first = process;
   }
-  if (members_.size() < limits_.members) members_.insert({out.id, process.key});
+  if (members_.size() < limits_.members) members_.insert({id, process.key});
   return out;
 }
 
@@ -53,8 +50,12 @@ void Accounts::take(const Closed& closed) {
     ++account->endings[static_cast<std::size_t>(closed.ending)];
     if (closed.bucket == Bucket::time_wait) ++account->time_wait_entered;
   }
-  if (closed.bucket == Bucket::time_wait || closed.bucket == Bucket::fin_wait2)
-    keep_bucket(closed, closed.responsible.process ? closed.responsible.process->identity : Identity{}, accounts.id);
+}
+
+void Accounts::entered_time_wait(const Responsible& owner, const Tuple& tuple) {
+  const Pair accounts = accounts_of(owner, tuple);
+  for (Account* account : {accounts.process, accounts.workload})
+    if (account != nullptr) ++account->time_wait_entered;
 }
 
 void Accounts::take(const Transition& transition) {
@@ -63,22 +64,6 @@ void Accounts::take(const Transition& transition) {
   const Pair accounts = accounts_of(transition.responsible, transition.connection.tuple);
   add(accounts.process, *transition.in_state_ns);
   add(accounts.workload, *transition.in_state_ns);
-}
-
-void Accounts::keep_bucket(const Closed& closed, const Identity& process, WorkloadId workload) {
-  const auto is_old = [&](const Kept& kept) { return closed.time_ns - kept.time_ns > bucket_kept_ns; };
-  while (!bucket_order_.empty() && (buckets_.size() >= limits_.buckets || is_old(bucket_order_.front()))) {
-    buckets_.erase(bucket_order_.front().cookie);
-    bucket_order_.pop_front();
-  }
-  const std::uint64_t cookie = closed.connection.id.cookie;
-  const BucketOwner owner{process, workload, closed.connection.tuple.role, closed.bucket};
-  if (buckets_.insert_or_assign(cookie, owner).second) bucket_order_.push_back({closed.time_ns, cookie});
-}
-
-const BucketOwner* Accounts::owner_of_bucket(std::uint64_t cookie) const {
-  const auto found = buckets_.find(cookie);
-  return found == buckets_.end() ? nullptr : &found->second;
 }
 
 }  // namespace closewatch

@@ -81,8 +81,12 @@ Bucket bucket_of(const TransitionSeen& seen, Ending ending) {
   const bool handed_over = ending == Ending::fin && (seen.from == State::fin_wait2 || seen.from == State::closing);
   if (!handed_over) return Bucket::none;
   if (seen.evidence.table_full) return Bucket::unknown;
+  return substate_of(seen) == State::time_wait ? Bucket::time_wait : Bucket::fin_wait2;
+}
+
+State substate_of(const TransitionSeen& seen) {
   // Out of CLOSING the peer's FIN has been seen by definition.
-  return seen.evidence.done || seen.from == State::closing ? Bucket::time_wait : Bucket::fin_wait2;
+  return seen.evidence.done || seen.from == State::closing ? State::time_wait : State::fin_wait2;
 }
 
 FirstFin first_fin_of(const TransitionSeen& seen) {

@@ -14,8 +14,6 @@ constexpr std::uint64_t reset_wait_ns = 20'000'000;
 constexpr std::uint64_t owner_wait_ns = 100'000'000;
 /// A snapshot can be what a slow reader cannot take: after a loss of output not more often than so.
 constexpr std::uint64_t output_snapshot_pause_ns = 60'000'000'000;
-/// Connections that end while the first walk is under way; a guard, not a size.
-constexpr std::size_t early_buckets_limit = 262'144;
 /// Losses are told at most so often while they go on.
 constexpr std::uint64_t gap_pause_ns = 1'000'000'000;
 
@@ -45,7 +43,8 @@ Engine::Engine(const Settings& settings)
       listeners_(settings.listeners_limit),
       workloads_(processes_, listeners_, settings.workloads_limit),
       detector_(settings.detector, workloads_),
-      accounts_(workloads_, {}) {}
+      accounts_(workloads_, {}),
+      ledger_({.buckets = settings.buckets_limit, .keeps_paces = settings.keeps_accounts}) {}
 
 void Engine::step(const Event& event, std::vector<Fact>& facts) {
   std::visit(
@@ -60,8 +59,9 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
   keep_listener(seen);
   if (seen.evidence.hidden) return;
   keep_connection(seen);
+  end_bucket_of(seen, facts);
   if (!started_) {
-    keep_early_bucket(seen);
+    keep_early_end(seen, facts);
     judge(facts, [&](auto& judgements) { detector_.transition(seen, judgements); });
     return;
   }
@@ -100,13 +100,8 @@ void Engine::on(const Started& started, std::vector<Fact>& facts) {
   losses_before_ = seen_losses_;
   facts.emplace_back(Hello{realtime(now_ns_), started.run, started.version, started.host, started.kernel,
                            started.boot_id, started.options});
-  // Their owners are known from here alone.
-  if (settings_.keeps_accounts)
-    for (const auto& [cookie, seen] : early_buckets_)
-      accounts_.take(closed_of(transition_of({.what = seen}, seen, facts), seen, false, facts));
+  ledger_.begin();
   snapshot(facts);
-  buckets_.clear();
-  early_buckets_.clear();
   for (const Judgement& judgement : std::exchange(early_judgements_, {})) tell(finding_of(judgement, facts), facts);
 }
 
@@ -191,10 +186,12 @@ Engine::Known* Engine::room_for(std::uint64_t cookie) {
   return &connections_[cookie];
 }
 
-void Engine::keep_early_bucket(const TransitionSeen& seen) {
-  if (!is_over(seen) || early_buckets_.size() >= early_buckets_limit) return;
-  const Bucket bucket = bucket_of(seen, ending_of(seen, false));
-  if (bucket == Bucket::time_wait || bucket == Bucket::fin_wait2) early_buckets_.emplace(seen.cookie, seen);
+// Behind the back of the first walk, perhaps: whose its bucket is, is known from here alone.
+void Engine::keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts) {
+  if (!is_over(seen)) return;
+  const Closed closed = closed_of(transition_of({.what = seen}, seen, facts), seen, false, facts);
+  if (settings_.keeps_accounts && closed.bucket != Bucket::none) accounts_.take(closed);
+  keep_bucket(seen, closed, facts);
 }
 
 // Not accepted yet, and from before the start: nobody has it but the listener of its port.
@@ -301,8 +298,10 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
     accounts_.take(transition);
     accounts_.take(closed);
   }
-  // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it.
-  if (closed.bucket != Bucket::fin_wait2) facts.emplace_back(std::move(transition));
+  // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it. Where the table was full a
+  // walk will tell.
+  if (closed.bucket != Bucket::fin_wait2 && closed.bucket != Bucket::unknown) facts.emplace_back(std::move(transition));
+  keep_bucket(seen, closed, facts);
   facts.emplace_back(std::move(closed));
 }
 

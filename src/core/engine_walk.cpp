@@ -12,12 +12,6 @@ namespace {
 /// Walks cost a look at every descriptor of the machine: not more often than so, and a tenth of the time at most.
 constexpr std::uint64_t walk_pause_ns = 100'000'000;
 constexpr std::uint64_t walk_share = 10;
-/// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant.
-constexpr std::int64_t time_wait_ns = 60'000'000'000;
-
-State state_in_bucket(const TransitionSeen& seen) {
-  return bucket_of(seen, ending_of(seen, false)) == Bucket::time_wait ? State::time_wait : State::fin_wait2;
-}
 
 }  // namespace
 
@@ -98,8 +92,6 @@ void Engine::keep_row(const SocketRow& row) {
   };
 }
 
-void Engine::on(const BucketRow& row, std::vector<Fact>&) { buckets_.push_back(row); }
-
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   // What no walk meets any more has ended unseen.
   std::erase_if(connections_, [&](const auto& entry) {
@@ -110,16 +102,16 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   ++walk_;
   // Rows from before are those of a walk that met an error on its way.
   std::erase_if(rows_, [&](const SocketRow& row) { return row.time_ns < done.began_ns; });
-  if (started_) std::erase_if(buckets_, [&](const BucketRow& row) { return row.time_ns < done.began_ns; });
   if (done.census) {
     census_ = std::move(rows_);
-    census_buckets_ = buckets_;
+    census_bound_ = std::move(bound_);
   }
   rows_.clear();
+  bound_.clear();
   if (started_) walk_pause_until_ns_ = now_ns_ + std::max(walk_pause_ns, walk_share * (done.time_ns - done.began_ns));
   release(facts);
+  conclude_buckets(facts);
   if (started_ && snapshot_wanted_) snapshot(facts);
-  if (started_) buckets_.clear();
   judge(facts, [&](auto& judgements) { detector_.sweep_done(done, judgements); });
   forget_stacks();
 }
@@ -163,39 +155,6 @@ void Engine::snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts
       row.responsible = by_listener(listeners_.by_local_end(known.tuple), facts);
     tell(std::move(row), facts);
   }
-}
-
-void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
-  for (const BucketRow& bucket : buckets_) {
-    Snapshot row{
-        .time_ns = time_ns,
-        .connection = connection({bucket.tuple.netns, bucket.cookie}, bucket.tuple, false),
-        .state = bucket.substate,
-        .age_ns = std::nullopt,
-        .responsible = {},
-    };
-    // The timer was set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
-    if (bucket.substate == State::time_wait && bucket.expires_in_ns <= time_wait_ns)
-      row.age_ns = static_cast<std::uint64_t>(time_wait_ns - bucket.expires_in_ns);
-    // Where its end was seen, its owner is known; that the peer's FIN has come since, the walk alone knows.
-    if (const auto ended = early_buckets_.extract(bucket.cookie)) {
-      row.connection = connection(row.connection.id, ended.mapped().tuple, ended.mapped().evidence.mptcp);
-      row.responsible = responsible(ended.mapped().attribution, ended.mapped().process, facts);
-      if (state_in_bucket(ended.mapped()) == bucket.substate) row.age_ns = since(now_ns_, ended.mapped().time_ns);
-    } else {
-      const Listener* listener = listeners_.by_local_end(bucket.tuple);
-      if (settings_.filters_processes && (listener == nullptr || !listener->matched)) continue;
-      row.responsible = by_listener(listener, facts);
-    }
-    tell(std::move(row), facts);
-  }
-  for (const auto& [cookie, seen] : early_buckets_)
-    tell(Snapshot{.time_ns = time_ns,
-                  .connection = connection({seen.tuple.netns, cookie}, seen.tuple, seen.evidence.mptcp),
-                  .state = state_in_bucket(seen),
-                  .age_ns = since(now_ns_, seen.time_ns),
-                  .responsible = responsible(seen.attribution, seen.process, facts)},
-         facts);
 }
 
 void Engine::want_snapshot(std::vector<Fact>& facts) {
@@ -258,7 +217,8 @@ Report Engine::report(ReportHead head) {
       .incomplete_reasons = std::move(head.incomplete_reasons),
       .lost = totals(0, 0).lost,
       .rows = census_,
-      .buckets = {},
+      .bound = census_bound_,
+      .namespaces = namespaces_,
       .judged = detector_.sockets(),
       .ended = detector_.ended(),
       .trend = [this](WorkloadId workload, Kind kind) { return detector_.trend(workload, kind); },
@@ -267,17 +227,14 @@ Report Engine::report(ReportHead head) {
       .with_stacks = head.with_stacks,
       .stacks = {},
       .verbose = head.verbose,
+      .ledger = ledger_,
       .accounts = accounts_,
       .workloads = workloads_,
       .processes = processes_,
       .listeners = listeners_,
   };
-  for (const BucketRow& bucket : census_buckets_) {
-    const Listener* listener = listeners_.by_local_end(bucket.tuple);
-    if (!settings_.filters_processes || accounts_.owner_of_bucket(bucket.cookie) != nullptr ||
-        (listener != nullptr && listener->matched))
-      input.buckets.push_back(bucket);
-  }
+  for (auto& [netns, health] : input.namespaces)
+    if (health.before) health.watched_ns = now_ns_ - std::min(now_ns_, head.from_ns);
   // What has ended since the watching began was counted without its limit.
   for (const auto& [key, seen] : descriptors_)
     if (seen.last.soft_limit != 0) input.descriptors.emplace(key, seen.use());

@@ -32,7 +32,7 @@ class Builder {
   void add_state(const Drafts& drafts, State state);
   void add_judged(const Judged& socket, bool ended);
   void add_row(const SocketRow& row);
-  void add_bucket(const BucketRow& row);
+  void add_bucket(const Tuple& ends, const Ledger::Bucket& bucket);
   void add_accounts();
   [[nodiscard]] Findings findings_of(const Draft& draft) const;
   [[nodiscard]] std::vector<ProcessReport> processes() const;
@@ -86,33 +86,17 @@ void Builder::add_row(const SocketRow& row) {
   }
 }
 
-// Where its connection's end was seen, its owner is known; from before the start its port's listener tells.
-void Builder::add_bucket(const BucketRow& row) {
-  BucketOwner owner;
-  if (const BucketOwner* known = input_.accounts.owner_of_bucket(row.cookie)) {
-    owner = *known;
-  } else {
-    const Listener* listener = input_.listeners.by_local_end(row.tuple);
-    if (listener != nullptr) {
-      const bool accepts = listener->acceptor.key.pid != 0 && !input_.processes.has_exited(listener->acceptor.key);
-      owner.process = accepts ? listener->acceptor : listener->process;
-    }
-    owner.role = listener != nullptr ? Role::accept : row.tuple.role;
-    Tuple tuple = row.tuple;
-    tuple.role = owner.role;
-    owner.workload = input_.workloads.of(owner.process, tuple);
-  }
-  const Drafts drafts = drafts_of(owner.process, owner.workload);
-  add_state(drafts, row.substate);
-  Tuple tuple = row.tuple;
-  tuple.role = owner.role != Role::unknown ? owner.role : input_.workloads[owner.workload].service.side;
+void Builder::add_bucket(const Tuple& ends, const Ledger::Bucket& bucket) {
+  const Identity owner = bucket.owner->process ? bucket.owner->process->identity : Identity{};
+  const Drafts drafts = drafts_of(owner, bucket.workload);
+  add_state(drafts, bucket.substate);
+  Tuple tuple = ends;
+  tuple.role = bucket.role != Role::unknown ? bucket.role : input_.workloads[bucket.workload].service.side;
   for (Draft* draft : {&drafts.process, &drafts.workload}) {
-    if (row.substate == State::fin_wait2) {
+    if (bucket.substate == State::fin_wait2)
       ++draft->fin_wait2.orphaned;
-      continue;
-    }
-    draft->add_time_wait(tuple);
-    if (owner.entered_as == Bucket::fin_wait2) ++draft->promoted;
+    else
+      draft->add_time_wait(tuple);
   }
 }
 
@@ -212,7 +196,8 @@ Report Builder::build() {
   for (const Judged& socket : input_.judged) add_judged(socket, false);
   for (const Judged& socket : input_.ended) add_judged(socket, true);
   for (const SocketRow& row : input_.rows) add_row(row);
-  for (const BucketRow& row : input_.buckets) add_bucket(row);
+  for (const auto& [ends, bucket] : input_.ledger.buckets())
+    if (bucket.exists()) add_bucket(ends, bucket);
   add_accounts();
   Report out;
   out.host = input_.host;

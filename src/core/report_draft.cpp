@@ -166,7 +166,7 @@ void Draft::meet(const Identity& process) {
 }
 
 void Draft::add_time_wait(const Tuple& tuple) {
-  Route route;
+  Direction route;
   route.accepted = tuple.role == Role::accept;
   if (route.accepted) {
     route.local_port = tuple.local.port;
@@ -215,7 +215,7 @@ TimeWaitReport time_wait_of(const Draft& draft, double seconds) {
   }
   std::stable_sort(out.by_endpoint.begin(), out.by_endpoint.end(),
                    [](const auto& left, const auto& right) { return left.now > right.now; });
-  out.entered = draft.promoted + (draft.account != nullptr ? draft.account->time_wait_entered : 0);
+  out.entered = draft.account != nullptr ? draft.account->time_wait_entered : 0;
   if (seconds > 0) out.per_second = static_cast<double>(out.entered) / seconds;
   return out;
 }

@@ -30,14 +30,14 @@ struct Member {
 };
 
 /// Where connections in TIME_WAIT ran: the accepting side by its port, the connecting side by source address and peer.
-struct Route {
+struct Direction {
   bool accepted = false;
   Family family = Family::ipv4;
   Address local{};
   Endpoint peer;
   std::uint16_t local_port = 0;
-  bool operator<(const Route& other) const {
-    const auto order = [](const Route& route) {
+  bool operator<(const Direction& other) const {
+    const auto order = [](const Direction& route) {
       return std::tie(route.accepted, route.family, route.local, route.peer.address, route.peer.port, route.local_port);
     };
     return order(*this) < order(other);
@@ -50,8 +50,7 @@ struct Draft {
   StateCounts states{};
   std::vector<Member> sockets;
   std::uint64_t close_waits = 0;
-  std::map<Route, std::uint64_t> time_wait;
-  std::uint64_t promoted = 0;  ///< buckets that were an orphan's FIN_WAIT2 before
+  std::map<Direction, std::uint64_t> time_wait;
   FinWait2Report fin_wait2;
   const Account* account = nullptr;
 

@@ -125,6 +125,7 @@ Evidence evidence_of(std::uint32_t flags) {
       .hidden = (flags & CW_FLAG_HIDDEN) != 0,
       .matched = (flags & CW_FLAG_MATCHED) != 0,
       .owner_met = (flags & CW_FLAG_OWNER_MET) != 0,
+      .port_bound = (flags & CW_FLAG_PORT_BOUND) != 0,
   };
 }
 
@@ -271,6 +272,12 @@ std::expected<Event, DecodeError> bucket_of(const cw_bucket_row& raw) {
   };
 }
 
+std::expected<Event, DecodeError> port_of(const cw_port_row& raw) {
+  const auto tuple = tuple_of(raw.tuple);
+  if (!tuple) return std::unexpected(DecodeError::field);
+  return PortRow{.time_ns = raw.header.time_ns, .cookie = raw.cookie, .tuple = *tuple, .opened_ns = raw.opened_ns};
+}
+
 template <typename Record, typename Make>
 std::expected<Event, DecodeError> make(std::span<const std::byte> bytes, Make of) {
   const auto record = read<Record>(bytes);
@@ -324,6 +331,7 @@ std::expected<Event, DecodeError> decode(std::span<const std::byte> bytes) {
     case CW_RECORD_RELEASE: return make<cw_release>(bytes, release_of);
     case CW_RECORD_STACKS: return make<cw_stacks_row>(bytes, stacks_of);
     case CW_RECORD_BUCKET: return make<cw_bucket_row>(bytes, bucket_of);
+    case CW_RECORD_PORT: return make<cw_port_row>(bytes, port_of);
     default: return std::unexpected(DecodeError::unknown_type);
   }
 }

@@ -158,7 +158,7 @@ void JsonSink::body(const Transition& transition) {
   }
   append(line_, ",\"cause\":");
   json::append_word(line_, name(transition.cause));
-  append(line_, ",\"observed\":\"event\"");
+  append(line_, transition.by_sweep ? ",\"observed\":\"sweep\"" : ",\"observed\":\"event\"");
 }
 
 void JsonSink::body(const Closed& closed) {

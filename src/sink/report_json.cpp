@@ -73,7 +73,7 @@ void append_endpoint(Buffer& out, const TimeWaitEndpoint& endpoint) {
   format(out, FMT_COMPILE("{{\"side\":\"{}\",\"local\":\"{}\",\"peer\":\"{}\",\"now\":{},\"ports\":"),
          name(endpoint.side), pattern_text(endpoint.local), pattern_text(endpoint.peer), endpoint.now);
   if (endpoint.ports) {
-    format(out, FMT_COMPILE("{{\"range\":{},\"in_use\":{},\"seconds_left\":"), endpoint.ports->range,
+    format(out, FMT_COMPILE("{{\"range\":{},\"in_use\":{},\"seconds_left\":"), endpoint.ports->usable,
            endpoint.ports->in_use);
     append_number(out, endpoint.ports->seconds_left);
     append(out, "}}");

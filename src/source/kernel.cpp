@@ -279,8 +279,10 @@ std::expected<void, Error> KernelSource::run_walk(const bpf_link* link, const On
   return {};
 }
 
-std::expected<void, Error> KernelSource::walk_tables(const OnRecord& on_record) {
-  return run_walk(state_->tables_walk.get(), on_record, [] {});
+std::expected<void, Error> KernelSource::walk_tables(std::uint64_t opened_since_ns, const OnRecord& on_record,
+                                                     const std::function<void()>& between) {
+  state_->skeleton->bss->opened_since = opened_since_ns;
+  return run_walk(state_->tables_walk.get(), on_record, between);
 }
 
 std::expected<void, Error> KernelSource::walk_sockets(bool census, const OnRecord& on_record,

@@ -75,8 +75,10 @@ class KernelSource {
   /// Hands over at most `most` records. Returns how many; fewer than `most` means that the ring is empty.
   std::size_t drain(std::size_t most, const OnRecord& on_record);
 
-  /// Walks the TCP tables of the network namespace that this thread is in: adopts its sockets, hands over its buckets.
-  [[nodiscard]] std::expected<void, Error> walk_tables(const OnRecord& on_record);
+  /// Walks the TCP tables of the network namespace that this thread is in: adopts its sockets, hands over its buckets,
+  /// and what was opened since `opened_since_ns` (after boot; 0: nothing of that). For `between` see below.
+  [[nodiscard]] std::expected<void, Error> walk_tables(std::uint64_t opened_since_ns, const OnRecord& on_record,
+                                                       const std::function<void()>& between);
 
   /// Walks descriptors and then sockets, in all namespaces: settles who holds what, hands over a row for each listener,
   /// each socket on the close path, and each that is dead with its descriptor open; with `census` for all others too.

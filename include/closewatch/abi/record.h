@@ -36,6 +36,7 @@ enum cw_record_type {
   CW_RECORD_HOLDER = 8,     /* a row of the walk over the descriptors */
   CW_RECORD_RELEASE = 9,    /* the last descriptor went of a socket that TCP had ended before */
   CW_RECORD_STACKS = 10,    /* before the row of a socket: the user stacks kept of it */
+  CW_RECORD_PORT = 11,      /* a socket that takes a local port, met by a walk */
 };
 
 /* How the process of a record is known (contract, section 2). */
@@ -90,6 +91,7 @@ enum cw_flag {
   CW_FLAG_NO_FILE = 1u << 14,     /* of a row: a struct socket without a file, the kernel's own */
   CW_FLAG_USE_OBSERVED = 1u << 15, /* of a row: opened under watch, no read or write of it went unseen */
   CW_FLAG_READ_BY_KERNEL = 1u << 16, /* of a row: kTLS or a sockmap reads it, copied_seq says nothing */
+  CW_FLAG_PORT_BOUND = 1u << 17, /* of a row: bind() was called for its local port (SOCK_BINDPORT_LOCK) */
 };
 
 struct cw_header {
@@ -241,6 +243,18 @@ struct cw_stacks_row {
   struct cw_stack end_read; /* the last read that returned the end */
 };
 CW_ASSERT(sizeof(struct cw_stacks_row) == 712, "cw_stacks_row");
+
+/*
+ * Of iter/tcp: a connection opened since the last walk of its namespace, or one that is not accepted yet (cookie 0).
+ * Of the descriptors' walk: a socket that was bound to a port and not connected; the peer is 0 then.
+ */
+struct cw_port_row {
+  struct cw_header header;
+  __u64 cookie;
+  struct cw_tuple tuple;
+  __u64 opened_ns; /* 0: not known */
+};
+CW_ASSERT(sizeof(struct cw_port_row) == 80, "cw_port_row");
 
 /* A bucket of iter/tcp: a connection in TIME_WAIT, or an orphan in FIN_WAIT2. */
 struct cw_bucket_row {

@@ -9,7 +9,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
@@ -27,14 +26,6 @@ struct Account {
   std::unique_ptr<Habit> latency;  ///< in CLOSE_WAIT until its own close() or shutdown(); null: no such time is known
 };
 
-/// Who a bucket belongs to, where the end of its connection was seen.
-struct BucketOwner {
-  Identity process;  ///< pid 0 where unknown
-  WorkloadId workload = 0;
-  Role role = Role::unknown;
-  Bucket entered_as = Bucket::time_wait;  ///< an orphan's FIN_WAIT2 bucket becomes TIME_WAIT silently
-};
-
 /// Adds up what the engine concludes, by process and by workload. Bounded: what finds no room is counted.
 class Accounts {
  public:
@@ -42,7 +33,6 @@ class Accounts {
     std::size_t processes = 16'384;
     std::size_t workloads = 16'384;
     std::size_t members = 65'536;  ///< pairs of a workload and a process
-    std::size_t buckets = 262'144;
   };
   struct Member {
     WorkloadId workload = 0;
@@ -59,14 +49,14 @@ class Accounts {
 
   void take(const Closed& closed);
   void take(const Transition& transition);
+  /// One that its connection's end did not tell of went into TIME_WAIT: an orphan, or where the table was full.
+  void entered_time_wait(const Responsible& owner, const Tuple& tuple);
 
   /// What belongs to nobody known has the key {0, 0}.
   [[nodiscard]] const std::unordered_map<ProcessKey, Account, ProcessKeyHash>& processes() const { return processes_; }
   [[nodiscard]] const std::unordered_map<WorkloadId, Account>& by_workload() const { return by_workload_; }
   /// Which processes were seen at work for which workload.
   [[nodiscard]] const std::unordered_set<Member, MemberHash>& members() const { return members_; }
-  /// Null where the end of its connection was not seen, or is too long ago.
-  [[nodiscard]] const BucketOwner* owner_of_bucket(std::uint64_t cookie) const;
   /// Ends and closings that found no room in an account.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
@@ -74,22 +64,14 @@ class Accounts {
   struct Pair {
     Account* process = nullptr;
     Account* workload = nullptr;
-    WorkloadId id = 0;
   };
   Pair accounts_of(const Responsible& responsible, const Tuple& tuple);
-  void keep_bucket(const Closed& closed, const Identity& process, WorkloadId workload);
 
   Workloads& workloads_;
   Limits limits_;
   std::unordered_map<ProcessKey, Account, ProcessKeyHash> processes_;
   std::unordered_map<WorkloadId, Account> by_workload_;
   std::unordered_set<Member, MemberHash> members_;
-  std::unordered_map<std::uint64_t, BucketOwner> buckets_;
-  struct Kept {
-    std::int64_t time_ns = 0;
-    std::uint64_t cookie = 0;
-  };
-  std::deque<Kept> bucket_order_;  ///< oldest first
   std::uint64_t refused_ = 0;
 };
 

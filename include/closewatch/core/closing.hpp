@@ -19,6 +19,9 @@ namespace closewatch {
 /// What the kernel keeps of it: tcp_time_wait() hands FIN_WAIT2 and CLOSING over to a bucket.
 [[nodiscard]] Bucket bucket_of(const TransitionSeen& seen, Ending ending);
 
+/// The state of the bucket that it is handed to, if it is: an orphan's is FIN_WAIT2 until its peer's FIN comes.
+[[nodiscard]] State substate_of(const TransitionSeen& seen);
+
 [[nodiscard]] FirstFin first_fin_of(const TransitionSeen& seen);
 
 [[nodiscard]] Cause cause_of(const TransitionSeen& seen);

@@ -6,6 +6,7 @@
 #include <closewatch/core/detector.hpp>
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
+#include <closewatch/core/ledger.hpp>
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
 #include <closewatch/core/report.hpp>
@@ -13,6 +14,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -29,6 +31,7 @@ class Engine {
     std::size_t processes_limit = 16'384;
     std::size_t workloads_limit = 16'384;
     std::size_t stacks_limit = 65'536;
+    std::size_t buckets_limit = 262'144;  ///< of TIME_WAIT
     bool keeps_accounts = false;  ///< what a report needs: endings by process, the rows of the last census
     Detector::Settings detector = {};
   };
@@ -38,6 +41,8 @@ class Engine {
   /// Appends what follows from `event`. A ProcessWanted among it is to be answered before the next event, and before
   /// the facts behind it are shown.
   void step(const Event& event, std::vector<Fact>& facts);
+
+  [[nodiscard]] bool has_started() const { return started_; }
 
   /// Something is held back for its time to come: keep the clock ticking.
   [[nodiscard]] bool holds_back() const { return !pending_.empty(); }
@@ -65,6 +70,7 @@ class Engine {
     std::uint64_t accounts = 0;
     std::uint64_t workloads = 0;
     std::uint64_t stacks = 0;
+    std::uint64_t buckets = 0;
   };
   [[nodiscard]] Refusals refusals() const {
     return {.connections = table_lost_,
@@ -73,8 +79,13 @@ class Engine {
             .judged = detector_.refused() + detector_.ended_refused(),
             .accounts = accounts_.refused(),
             .workloads = workloads_.refused(),
-            .stacks = stacks_refused_};
+            .stacks = stacks_refused_,
+            .buckets = ledger_.differences().refused};
   }
+  /// The network namespaces whose tables a sweep is to walk (TablesWalked): those that have TIME_WAIT buckets.
+  [[nodiscard]] std::vector<std::uint32_t> namespaces_with_buckets() const { return ledger_.namespaces(); }
+  /// How the kernel's list of buckets and what was concluded from events have differed.
+  [[nodiscard]] const Ledger::Differences& differences() const { return ledger_.differences(); }
 
  private:
   struct Known {
@@ -124,6 +135,10 @@ class Engine {
   void on(const StacksSeen& seen, std::vector<Fact>& facts);
   void on(const StackResolved& answer, std::vector<Fact>& facts);
   void on(const BucketRow& row, std::vector<Fact>& facts);
+  void on(const PortRow& row, std::vector<Fact>& facts);
+  void on(const TablesWalked& walk, std::vector<Fact>& facts);
+  void on(const NamespaceGone& gone, std::vector<Fact>& facts);
+  void on(const NamespaceSeen& seen, std::vector<Fact>& facts);
   void on(const WalkDone& done, std::vector<Fact>& facts);
   void on(const Started& started, std::vector<Fact>& facts);
   void on(const Tick& tick, std::vector<Fact>& facts);
@@ -156,7 +171,13 @@ class Engine {
   [[nodiscard]] Known* room_for(std::uint64_t cookie);
   /// Hands a fact over behind those that wait.
   void tell(Fact fact, std::vector<Fact>& facts);
-  void keep_early_bucket(const TransitionSeen& seen);
+  void keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts);
+  void keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts);
+  /// Its ends are another's now.
+  void end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts);
+  bool resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts);
+  void conclude_buckets(std::vector<Fact>& facts);
+  void tell_changes(std::vector<Fact>& facts);
   [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;
   void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
   void answer_owners();
@@ -190,14 +211,15 @@ class Engine {
   Detector detector_;
   Accounts accounts_;
   std::unordered_map<std::uint64_t, Known> connections_;
-  std::vector<BucketRow> buckets_;  ///< of the walk under way
-  /// Handed to a bucket while the first walk was under way: perhaps behind its back.
-  std::unordered_map<std::uint64_t, TransitionSeen> early_buckets_;
+  Ledger ledger_;
+  Ledger::Changes changes_;  ///< not told yet
+  std::map<std::uint32_t, NamespaceHealth> namespaces_;
   std::deque<Pending> pending_;
   std::vector<Judgement> early_judgements_;
   std::vector<SocketRow> rows_;  ///< of the walk under way
   std::vector<SocketRow> census_;
-  std::vector<BucketRow> census_buckets_;
+  std::vector<PortRow> bound_;  ///< ports without a connection, of the walk under way
+  std::vector<PortRow> census_bound_;
   std::unordered_map<std::uint64_t, KnownStacks> stacks_;
   std::uint64_t stacks_refused_ = 0;
   std::optional<std::uint64_t> longest_mended_ns_;

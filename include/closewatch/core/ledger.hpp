@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,7 +29,7 @@ class Ledger {
  public:
   struct Settings {
     std::size_t buckets = 262'144;
-    bool keeps_routes = false;  ///< for `pace`
+    bool keeps_paces = false;  ///< for `pace`
     std::size_t routes = 16'384;
   };
 
@@ -38,70 +39,82 @@ class Ledger {
     std::uint64_t cookie = 0;
     std::uint64_t entered_ns = 0;  ///< into `substate`; 0: not known
     std::uint64_t expires_ns = 0;  ///< 0: not known yet
-    std::shared_ptr<const Responsible> owner;
+    std::uint64_t known_ns = 0;  ///< when it was last told of: its entry, or the row of a walk
+    std::shared_ptr<const Responsible> owner;  ///< null only until the walk is done that met it first
     WorkloadId workload = 0;
-    State from = State::fin_wait2;  ///< the state before the bucket
+    State from = State::fin_wait2;  ///< the state before it was handed to a bucket
     State substate = State::time_wait;
     Role role = Role::unknown;
     bool mptcp = false;
     bool unsure = false;  ///< the table was full: perhaps it was never made
-    bool was_orphan = false;  ///< it has been in FIN_WAIT2 as a bucket
-    bool before = false;  ///< from before the start: its entry was not seen
+    bool announced = true;  ///< its entry was seen; otherwise a walk has found it
     bool met = false;  ///< by the walk under way
     bool missed = false;  ///< by the last one
     /// It is there, as far as is known.
-    [[nodiscard]] bool exists() const { return !unsure && !missed; }
+    [[nodiscard]] bool exists() const { return owner != nullptr && !unsure && !missed; }
   };
 
-  /// Something that nobody told: found by a walk, by its clock, or by another connection.
+  /// Something that no event told: found by a walk, by its clock, or by another connection.
   struct Change {
     Tuple tuple;
     Bucket bucket;  ///< as it was before
-    State to = State::close;  ///< time_wait: its entry, or promotion
+    State from = State::time_wait;
+    State to = State::close;  ///< time_wait: it was handed to a bucket, or promoted
     Cause cause = Cause::network;
     std::uint64_t time_ns = 0;  ///< after boot
-    bool by_sweep = true;  ///< otherwise told by an event of another connection
+    bool by_sweep = true;  ///< otherwise an event of another connection told of it
   };
   using Changes = std::vector<Change>;
 
-  /// How the ledger and the kernel's list differed, in all walks so far.
+  /// How the ledger and the kernel's list have differed.
   struct Differences {
-    std::uint64_t unknown = 0;  ///< in the kernel's list, and not in the ledger
+    std::uint64_t unannounced = 0;  ///< in the kernel's list, and unknown here
     std::uint64_t early = 0;  ///< gone from the kernel's list before their time
-    std::uint64_t evicted = 0;  ///< no room in the ledger
+    std::uint64_t refused = 0;  ///< no room here
   };
 
+  /// By their ends; the role is not looked at.
   struct Ends {
     std::size_t operator()(const Tuple& tuple) const noexcept;
-    bool operator()(const Tuple& left, const Tuple& right) const noexcept;  ///< but for the role
+    bool operator()(const Tuple& left, const Tuple& right) const noexcept;
   };
   using Buckets = std::unordered_map<Tuple, Bucket, Ends, Ends>;
 
   explicit Ledger(const Settings& settings) : settings_(settings) {}
 
-  /// A connection has been handed to a bucket, perhaps.
+  /// A connection has been handed to a bucket, for certain or perhaps (`unsure`).
   void enter(const Tuple& tuple, const Bucket& bucket, Changes& changes);
-  /// Another connection has these ends since `time_ns`.
+  /// The connection `cookie` (0: one that is not accepted yet) has had these ends since `time_ns`.
   void taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_ns, bool by_sweep, Changes& changes);
-  /// False where it is not known: then `adopt` is for it.
-  bool row(const BucketRow& row, Changes& changes);
-  void adopt(const BucketRow& row, const Responsible& owner, WorkloadId workload);
-  /// The rows of a namespace are complete.
-  void walked(const TablesWalked& walk, Changes& changes);
-  /// The namespace is no more, or nothing leads to it any more.
+  void row(const BucketRow& row, Changes& changes);
+  void walked(const TablesWalked& walk);
+  /// The namespace is no more.
   void gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes);
-  /// What no walk has told of ends by its own clock.
-  void expire(std::uint64_t now_ns, Changes& changes);
+  /// Walks are done: what they did not meet has ended. `resolve(tuple, bucket)` is to give an owner to one that nobody
+  /// announced; false: it is none of ours.
+  template <typename Resolve>
+  void conclude(std::uint64_t now_ns, Resolve resolve, Changes& changes) {
+    for (auto at = buckets_.begin(); at != buckets_.end();) {
+      const bool found = at->second.owner == nullptr;
+      const bool unwanted = found && !resolve(at->first, at->second);
+      if (unwanted) forget(at->first, at->second, now_ns);
+      if (found && !unwanted) ++differences_.unannounced;
+      at = unwanted || is_over(at->first, at->second, now_ns, changes) ? buckets_.erase(at) : std::next(at);
+    }
+    walks_.clear();
+    keep_paces(now_ns);
+  }
 
   [[nodiscard]] const Buckets& buckets() const { return buckets_; }
-  [[nodiscard]] const Bucket* find(const Tuple& tuple) const;
-  /// Namespaces that have buckets.
+  /// The inodes of those that have buckets.
   [[nodiscard]] std::vector<std::uint32_t> namespaces() const;
   [[nodiscard]] const Differences& differences() const { return differences_; }
+  /// What was there before the start is no difference.
+  void begin() { differences_ = {}; }
   /// Of TIME_WAIT on a route, over the last ten to twenty seconds; none where it is known for a shorter time.
   [[nodiscard]] std::optional<Pace> pace(const Route& route, std::uint64_t now_ns) const;
-  /// One object for the buckets that one process leaves.
-  [[nodiscard]] std::shared_ptr<const Responsible> owner(const Responsible& who);
+  /// One object for all buckets that a process leaves in a row.
+  [[nodiscard]] std::shared_ptr<const Responsible> shared(const Responsible& owner);
 
  private:
   struct Checkpoint {
@@ -115,18 +128,29 @@ class Ledger {
     Checkpoint older;
     Checkpoint newer;
   };
-  void end(Buckets::iterator found, Cause cause, std::uint64_t time_ns, bool by_sweep, Changes& changes);
-  void promote(const Tuple& tuple, Bucket& bucket, const BucketRow& row, Changes& changes);
-  Bucket* room_for(const Tuple& tuple);
-  void count(const Tuple& tuple, int change, std::uint64_t time_ns);
-  void checkpoint(std::uint64_t now_ns);
+  struct Walk {
+    std::uint64_t began_ns = 0;
+    std::uint64_t time_ns = 0;
+    std::uint64_t overflows = 0;  ///< buckets that the kernel had no room for since the walk before
+  };
+  void confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes);
+  bool is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes);
+  bool is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Changes& changes);
+  void end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
+           Changes& changes);
+  Bucket* add(const Tuple& tuple, const Bucket& bucket);
+  void forget(const Tuple& tuple, const Bucket& bucket, std::uint64_t time_ns);
+  enum class Step { entered, found, left };
+  void count(const Tuple& tuple, const Bucket& bucket, Step step, std::uint64_t time_ns);
+  void keep_paces(std::uint64_t now_ns);
 
   Settings settings_;
   Buckets buckets_;
   std::map<std::uint32_t, std::uint64_t> by_namespace_;  ///< how many
   std::map<std::uint32_t, std::uint64_t> overflows_;  ///< TCPTimeWaitOverflow, as last told
-  std::unordered_map<Route, RoutePace, RouteHash> routes_;
-  std::array<std::shared_ptr<const Responsible>, 1024> owners_;  ///< of late, by the pid
+  std::map<std::uint32_t, Walk> walks_;  ///< since the last conclusion
+  std::unordered_map<Route, RoutePace, RouteHash> paces_;
+  std::array<std::shared_ptr<const Responsible>, 1024> owners_;  ///< of late, by their pids
   Differences differences_;
 };
 

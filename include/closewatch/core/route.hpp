@@ -4,10 +4,11 @@
 
 #include <closewatch/core/types.hpp>
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
+#include <cstring>
 
 namespace closewatch {
 
@@ -25,28 +26,33 @@ struct Route {
   return {tuple.netns, tuple.family, tuple.local.address, tuple.peer};
 }
 
-/// Of the bytes, one after the other (FNV-1a).
+/// Of the numbers put in, one after the other.
 class Hash {
  public:
-  template <typename Number>
-  Hash& add(Number number) {
-    for (std::size_t at = 0; at < sizeof number; ++at) mix(static_cast<std::uint8_t>(number >> (8 * at)));
+  Hash& add(std::uint64_t number) {
+    value_ = (value_ ^ number) * 0x9e3779b97f4a7c15ULL;
+    value_ ^= value_ >> 32U;
     return *this;
   }
   Hash& add(const Address& address) {
-    for (const std::uint8_t byte : address) mix(byte);
-    return *this;
+    std::array<std::uint64_t, 2> words{};
+    std::memcpy(words.data(), address.data(), sizeof words);
+    return add(words[0]).add(words[1]);
   }
   [[nodiscard]] std::size_t value() const { return static_cast<std::size_t>(value_); }
 
  private:
-  void mix(std::uint8_t byte) { value_ = (value_ ^ byte) * 0x100000001b3ULL; }
   std::uint64_t value_ = 0xcbf29ce484222325ULL;
 };
 
 struct RouteHash {
   std::size_t operator()(const Route& route) const noexcept {
-    return Hash{}.add(route.netns).add(route.local).add(route.peer.address).add(route.peer.port).value();
+    return Hash{}
+        .add(std::uint64_t{route.netns})
+        .add(route.local)
+        .add(route.peer.address)
+        .add(std::uint64_t{route.peer.port})
+        .value();
   }
 };
 

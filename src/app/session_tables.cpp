@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The TCP tables of network namespaces: an iterator sees those of its maker's namespace, so that each is entered.
+#include "app/clock.hpp"
+#include "app/session.hpp"
+#include "host/namespaces.hpp"
+#include "host/tcp_look.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+/// However many buckets there are, looking for them takes no more than a tenth of the time.
+constexpr std::uint64_t tables_share = 10;
+
+}  // namespace
+
+std::expected<void, Error> Session::walk_tables(bool all) {
+  const std::uint64_t began_ns = now_ns();
+  if (!all && began_ns < next_tables_ns_) return {};
+  const std::vector<std::uint32_t> with_buckets = engine_.namespaces_with_buckets();
+  std::set<std::uint32_t> wanted{with_buckets.begin(), with_buckets.end()};
+  if (!all && wanted.empty()) return {};
+  for (const NetworkNamespace& where : network_namespaces(settings_.root)) {
+    if (settings_.netns != 0 && where.inode != settings_.netns) continue;
+    const bool has_buckets = wanted.erase(where.inode) > 0;
+    if (!all && !has_buckets) continue;
+    if (auto walked = walk_tables_of(where, all && settings_.census); !walked) return walked;
+  }
+  for (const std::uint32_t gone : wanted) step(NamespaceGone{now_ns(), gone});
+  next_tables_ns_ = now_ns() + tables_share * (now_ns() - began_ns);
+  return {};
+}
+
+std::expected<void, Error> Session::walk_tables_of(const NetworkNamespace& where, bool look) {
+  const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
+  const std::uint64_t walk_began_ns = now_ns();
+  // What was opened before has been met by the last walk, or by the first.
+  const auto last = tables_walked_ns_.find(where.inode);
+  const std::uint64_t opened_since_ns = last != tables_walked_ns_.end() ? last->second
+                                        : engine_.has_started()         ? began_ns_
+                                                                        : 0;
+  std::expected<void, Error> walked;
+  TablesWalked done{.time_ns = 0, .began_ns = walk_began_ns, .netns = where.inode, .overflows = std::nullopt};
+  std::optional<TcpLook> seen;
+  const auto entered = inside(where, [&]() -> std::expected<void, Error> {
+    walked = source_.walk_tables(opened_since_ns, record, [&] { drain(); });
+    done.overflows = time_wait_overflows(settings_.root);
+    if (look) seen = look_at_tcp(settings_.root);
+    return {};
+  });
+  if (!walked) return walked;
+  if (!entered) {
+    // Gone since it was listed is no matter; not let in is told, once for each.
+    if (entered.error().code == EPERM && closed_namespaces_.insert(where.inode).second)
+      spdlog::debug("cannot {}: its sockets from before the start are seen only where a process holds them",
+                    entered.error().operation);
+    return {};
+  }
+  tables_walked_ns_[where.inode] = walk_began_ns;
+  // What happened meanwhile is newer than the rows.
+  drain_all();
+  done.time_ns = now_ns();
+  step(done);
+  if (seen) step(NamespaceSeen{done.time_ns, where.inode, *std::move(seen)});
+  return {};
+}
+
+}  // namespace closewatch

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// TIME_WAIT: who enters the ledger, and what is told of what it finds out.
+#include <closewatch/core/closing.hpp>
+#include <closewatch/core/engine.hpp>
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+namespace closewatch {
+
+void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts) {
+  if (closed.bucket == Bucket::none) return;
+  const State substate = substate_of(seen);
+  Ledger::Bucket bucket;
+  bucket.cookie = seen.cookie;
+  bucket.entered_ns = substate == State::time_wait ? seen.time_ns : seen.entered_ns;
+  bucket.known_ns = seen.time_ns;
+  bucket.owner = ledger_.shared(closed.responsible);
+  bucket.from = seen.from;
+  bucket.substate = substate;
+  bucket.role = closed.connection.tuple.role;
+  bucket.mptcp = seen.evidence.mptcp;
+  bucket.unsure = closed.bucket == Bucket::unknown;
+  if (settings_.keeps_accounts)
+    bucket.workload = workloads_.of(closed.responsible.process ? closed.responsible.process->identity : Identity{},
+                                    closed.connection.tuple);
+  ledger_.enter(seen.tuple, bucket, changes_);
+  tell_changes(facts);
+}
+
+void Engine::end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts) {
+  if (seen.tuple.local.port == 0 || seen.tuple.peer.port == 0) return;
+  // Of what was opened under watch it is known since when it is there.
+  const bool told_by_itself = seen.from == State::syn_sent || seen.from == State::syn_recv;
+  const std::uint64_t since_ns = !told_by_itself && seen.entered_ns != 0 ? seen.entered_ns : seen.time_ns;
+  ledger_.taken(seen.tuple, seen.cookie, since_ns, false, changes_);
+  tell_changes(facts);
+}
+
+void Engine::on(const BucketRow& row, std::vector<Fact>& facts) {
+  ledger_.row(row, changes_);
+  tell_changes(facts);
+}
+
+void Engine::on(const PortRow& row, std::vector<Fact>& facts) {
+  if (row.tuple.peer.port == 0) {
+    if (settings_.keeps_accounts) bound_.push_back(row);
+    return;
+  }
+  ledger_.taken(row.tuple, row.cookie, row.opened_ns != 0 ? row.opened_ns : row.time_ns, true, changes_);
+  tell_changes(facts);
+}
+
+void Engine::on(const TablesWalked& walk, std::vector<Fact>&) { ledger_.walked(walk); }
+
+void Engine::on(const NamespaceGone& gone, std::vector<Fact>& facts) {
+  ledger_.gone(gone.netns, gone.time_ns, changes_);
+  tell_changes(facts);
+  namespaces_.erase(gone.netns);
+}
+
+void Engine::on(const NamespaceSeen& seen, std::vector<Fact>&) {
+  const auto [found, first] = namespaces_.try_emplace(seen.netns);
+  NamespaceHealth& health = found->second;
+  health.netns = seen.netns;
+  if (!first && !health.before) health.before = std::move(health.now);
+  health.now = seen.look;
+}
+
+// From before the start, or the event of its end was lost: its port's listener tells, where there is one.
+bool Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts) {
+  const Listener* listener = listeners_.by_local_end(tuple);
+  if (settings_.filters_processes && (listener == nullptr || !listener->matched)) return false;
+  const Responsible owner = by_listener(listener, facts);
+  if (listener != nullptr) bucket.role = Role::accept;
+  bucket.owner = ledger_.shared(owner);
+  if (settings_.keeps_accounts) {
+    Tuple known = tuple;
+    known.role = bucket.role;
+    bucket.workload = workloads_.of(owner.process ? owner.process->identity : Identity{}, known);
+  }
+  return true;
+}
+
+void Engine::conclude_buckets(std::vector<Fact>& facts) {
+  ledger_.conclude(
+      now_ns_, [&](const Tuple& tuple, Ledger::Bucket& bucket) { return resolve_bucket(tuple, bucket, facts); },
+      changes_);
+  tell_changes(facts);
+}
+
+void Engine::tell_changes(std::vector<Fact>& facts) {
+  if (changes_.empty()) return;
+  Ledger::Changes changes = std::exchange(changes_, {});
+  std::sort(changes.begin(), changes.end(), [](const Ledger::Change& left, const Ledger::Change& right) {
+    return std::tie(left.time_ns, left.bucket.cookie) < std::tie(right.time_ns, right.bucket.cookie);
+  });
+  for (const Ledger::Change& change : changes) {
+    Tuple tuple = change.tuple;
+    tuple.role = change.bucket.role;
+    if (change.to == State::time_wait && settings_.keeps_accounts)
+      accounts_.entered_time_wait(*change.bucket.owner, tuple);
+    if (!started_) continue;  // the snapshot will have it as it is then
+    tell(Transition{.time_ns = realtime(change.time_ns),
+                    .connection = connection({tuple.netns, change.bucket.cookie}, tuple, change.bucket.mptcp),
+                    .from = change.from,
+                    .to = change.to,
+                    .in_state_ns = since(change.time_ns, change.bucket.entered_ns),
+                    .responsible = *change.bucket.owner,
+                    .actor = std::nullopt,
+                    .cause = change.cause,
+                    .ending = std::nullopt,
+                    .by_sweep = change.by_sweep},
+         facts);
+  }
+}
+
+void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
+  for (const auto& [ends, bucket] : ledger_.buckets()) {
+    if (!bucket.exists()) continue;
+    Tuple tuple = ends;
+    tuple.role = bucket.role;
+    tell(Snapshot{.time_ns = time_ns,
+                  .connection = connection({tuple.netns, bucket.cookie}, tuple, bucket.mptcp),
+                  .state = bucket.substate,
+                  .age_ns = since(now_ns_, bucket.entered_ns),
+                  .responsible = *bucket.owner},
+         facts);
+  }
+}
+
+}  // namespace closewatch

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/ledger.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+/// A timer fires at the next jiffy, and its time is only known to one.
+constexpr std::uint64_t timer_slack_ns = 50'000'000;
+/// What no walk can tell of (a namespace that may not be entered) is let go so long after its time.
+constexpr std::uint64_t unseen_slack_ns = 10'000'000'000;
+/// An orphan that no walk has met: TCP_LINGER2 is for 120 s at most (TCP_FIN_TIMEOUT_MAX), and 60 s more of TIME_WAIT.
+constexpr std::uint64_t orphan_at_most_ns = 120'000'000'000 + time_wait_ns;
+/// Rates are of no shorter time.
+constexpr std::uint64_t pace_at_least_ns = 10'000'000'000;
+
+/// The moment its timer fires; 0 where that is not known.
+std::uint64_t due_ns(const Ledger::Bucket& bucket) {
+  if (bucket.expires_ns != 0) return bucket.expires_ns;
+  return bucket.substate == State::time_wait && bucket.entered_ns != 0 ? bucket.entered_ns + time_wait_ns : 0;
+}
+
+/// It went out from here: of an unknown one services have the lower port.
+bool is_outgoing(const Tuple& tuple, Role role) {
+  return role == Role::connect || (role == Role::unknown && tuple.local.port > tuple.peer.port);
+}
+
+}  // namespace
+
+std::size_t Ledger::Ends::operator()(const Tuple& tuple) const noexcept {
+  return Hash{}
+      .add(std::uint64_t{tuple.netns} << 32U | std::uint64_t{tuple.local.port} << 16U | tuple.peer.port)
+      .add(tuple.local.address)
+      .add(tuple.peer.address)
+      .value();
+}
+
+bool Ledger::Ends::operator()(const Tuple& left, const Tuple& right) const noexcept {
+  return left.netns == right.netns && left.family == right.family && left.local == right.local &&
+         left.peer == right.peer;
+}
+
+void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
+  taken(tuple, bucket.cookie, bucket.known_ns, false, changes);
+  const auto found = buckets_.find(tuple);
+  if (found == buckets_.end()) {
+    if (Bucket* added = add(tuple, bucket); added != nullptr) count(tuple, *added, Step::entered, bucket.known_ns);
+    return;
+  }
+  // A walk has met it before its event was read.
+  const Bucket row = std::exchange(found->second, bucket);
+  found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
+  count(tuple, row, Step::left, bucket.known_ns);
+  count(tuple, found->second, Step::entered, bucket.known_ns);
+  const bool met = row.met;
+  confirm(tuple, found->second, row.substate, row.expires_ns, changes);
+  found->second.met = met;
+}
+
+void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_ns, bool by_sweep, Changes& changes) {
+  if (buckets_.empty()) return;
+  const auto found = buckets_.find(tuple);
+  if (found == buckets_.end() || found->second.cookie == cookie) return;
+  if (by_sweep && time_ns < found->second.known_ns) return;  // the row is older than the bucket
+  end(tuple, found->second, found->second.unsure ? Cause::overflow : Cause::reused, time_ns, by_sweep, changes);
+  buckets_.erase(found);
+}
+
+void Ledger::row(const BucketRow& row, Changes& changes) {
+  taken(row.tuple, row.cookie, row.time_ns, true, changes);
+  const std::uint64_t expires_ns =
+      row.expires_in_ns > 0 ? row.time_ns + static_cast<std::uint64_t>(row.expires_in_ns) : row.time_ns;
+  const auto found = buckets_.find(row.tuple);
+  if (found != buckets_.end()) {
+    found->second.known_ns = row.time_ns;
+    confirm(row.tuple, found->second, row.substate, expires_ns, changes);
+    return;
+  }
+  Bucket bucket;
+  bucket.cookie = row.cookie;
+  bucket.expires_ns = expires_ns;
+  bucket.known_ns = row.time_ns;
+  bucket.substate = row.substate;
+  bucket.role = row.tuple.role;
+  bucket.announced = false;
+  bucket.met = true;
+  // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
+  if (row.substate == State::time_wait && expires_ns > time_wait_ns && expires_ns - time_wait_ns <= row.time_ns)
+    bucket.entered_ns = expires_ns - time_wait_ns;
+  if (Bucket* added = add(row.tuple, bucket); added != nullptr) count(row.tuple, *added, Step::found, row.time_ns);
+}
+
+void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes) {
+  const bool promoted = substate == State::time_wait && bucket.substate == State::fin_wait2;
+  const bool made_after_all = bucket.unsure && bucket.substate == State::time_wait;
+  const Bucket before = bucket;
+  bucket.expires_ns = expires_ns;
+  bucket.met = true;
+  bucket.missed = false;
+  bucket.unsure = false;
+  if (!promoted && !made_after_all) return;
+  if (promoted) {
+    // Promotion sets the timer anew, for 60 s.
+    bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
+    bucket.substate = State::time_wait;
+  }
+  if (before.announced)
+    changes.push_back({.tuple = tuple,
+                       .bucket = before,
+                       .from = promoted ? State::fin_wait2 : before.from,
+                       .to = State::time_wait,
+                       .cause = Cause::network,
+                       .time_ns = bucket.entered_ns,
+                       .by_sweep = true});
+  count(tuple, bucket, Step::entered, bucket.entered_ns);
+}
+
+void Ledger::walked(const TablesWalked& walk) {
+  std::uint64_t more = 0;
+  if (walk.overflows) {
+    const auto [last, first] = overflows_.try_emplace(walk.netns, *walk.overflows);
+    more = *walk.overflows - std::min(last->second, *walk.overflows);
+    last->second = *walk.overflows;
+    if (first) more = *walk.overflows;
+  }
+  walks_[walk.netns] = {walk.began_ns, walk.time_ns, more};
+}
+
+void Ledger::gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes) {
+  for (auto at = buckets_.begin(); at != buckets_.end();) {
+    if (at->first.netns != netns) {
+      ++at;
+      continue;
+    }
+    const std::uint64_t due = due_ns(at->second);
+    const bool in_time = due != 0 && due <= time_ns;
+    end(at->first, at->second, in_time ? Cause::expired : Cause::gone, in_time ? due : time_ns, true, changes);
+    at = buckets_.erase(at);
+  }
+  overflows_.erase(netns);
+}
+
+bool Ledger::is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes) {
+  const auto walk = walks_.find(tuple.netns);
+  if (walk != walks_.end()) {
+    if (std::exchange(bucket.met, false) || bucket.known_ns >= walk->second.began_ns) return false;
+    return is_over_unmet(tuple, bucket, walk->second, changes);
+  }
+  const std::uint64_t due = due_ns(bucket);
+  const std::uint64_t last = due != 0 ? due : bucket.known_ns + orphan_at_most_ns;
+  if (now_ns < last + unseen_slack_ns) return false;
+  end(tuple, bucket, Cause::expired, last, true, changes);
+  return true;
+}
+
+bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Changes& changes) {
+  const std::uint64_t due = due_ns(bucket);
+  if (due != 0 && due <= walk.time_ns + timer_slack_ns && !bucket.unsure) {
+    end(tuple, bucket, Cause::expired, std::min(due, walk.time_ns), true, changes);
+    return true;
+  }
+  if (bucket.unsure) {
+    const bool overflowed = walk.overflows > 0;
+    if (overflowed) --walk.overflows;
+    end(tuple, bucket, overflowed ? Cause::overflow : Cause::gone, bucket.known_ns, true, changes);
+    return true;
+  }
+  // An absence is believed when two walks agree: its owner would be lost for good.
+  if (!std::exchange(bucket.missed, true)) {
+    ++differences_.early;
+    return false;
+  }
+  end(tuple, bucket, Cause::gone, walk.time_ns, true, changes);
+  return true;
+}
+
+void Ledger::end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
+                 Changes& changes) {
+  if (bucket.owner != nullptr)
+    changes.push_back({.tuple = tuple,
+                       .bucket = bucket,
+                       .from = bucket.unsure ? bucket.from : bucket.substate,
+                       .to = State::close,
+                       .cause = cause,
+                       .time_ns = std::max(time_ns, bucket.entered_ns),
+                       .by_sweep = by_sweep});
+  forget(tuple, bucket, time_ns);
+}
+
+Ledger::Bucket* Ledger::add(const Tuple& tuple, const Bucket& bucket) {
+  if (buckets_.size() >= settings_.buckets) {
+    ++differences_.refused;
+    return nullptr;
+  }
+  ++by_namespace_[tuple.netns];
+  return &buckets_.emplace(tuple, bucket).first->second;
+}
+
+void Ledger::forget(const Tuple& tuple, const Bucket& bucket, std::uint64_t time_ns) {
+  count(tuple, bucket, Step::left, time_ns);
+  const auto here = by_namespace_.find(tuple.netns);
+  if (here != by_namespace_.end() && --here->second == 0) by_namespace_.erase(here);
+}
+
+std::vector<std::uint32_t> Ledger::namespaces() const {
+  std::vector<std::uint32_t> all;
+  all.reserve(by_namespace_.size());
+  for (const auto& [netns, buckets] : by_namespace_) all.push_back(netns);
+  return all;
+}
+
+void Ledger::count(const Tuple& tuple, const Bucket& bucket, Step step, std::uint64_t time_ns) {
+  if (!settings_.keeps_paces || bucket.unsure || bucket.substate != State::time_wait ||
+      !is_outgoing(tuple, bucket.role))
+    return;
+  auto found = paces_.find(route_of(tuple));
+  if (found == paces_.end()) {
+    if (step == Step::left || paces_.size() >= settings_.routes) return;
+    RoutePace fresh;
+    fresh.older.time_ns = fresh.newer.time_ns = time_ns;
+    found = paces_.emplace(route_of(tuple), fresh).first;
+  }
+  RoutePace& pace = found->second;
+  switch (step) {
+    case Step::entered:
+      ++pace.entered;
+      ++pace.now;
+      return;
+    case Step::found:  // it was there before: no growth
+      ++pace.now;
+      ++pace.older.now;
+      ++pace.newer.now;
+      return;
+    case Step::left:
+      if (pace.now > 0) --pace.now;
+      return;
+  }
+}
+
+void Ledger::keep_paces(std::uint64_t now_ns) {
+  for (auto at = paces_.begin(); at != paces_.end();) {
+    RoutePace& pace = at->second;
+    const bool idle = pace.now == 0 && pace.entered == pace.newer.entered;
+    if (now_ns >= pace.newer.time_ns + pace_at_least_ns) {
+      pace.older = pace.newer;
+      pace.newer = {now_ns, pace.entered, pace.now};
+    }
+    at = idle ? paces_.erase(at) : std::next(at);
+  }
+}
+
+std::optional<Pace> Ledger::pace(const Route& route, std::uint64_t now_ns) const {
+  const auto found = paces_.find(route);
+  if (found == paces_.end()) return std::nullopt;
+  const RoutePace& pace = found->second;
+  const Checkpoint& base = now_ns >= pace.newer.time_ns + pace_at_least_ns ? pace.newer : pace.older;
+  if (now_ns < base.time_ns + pace_at_least_ns) return std::nullopt;
+  const double seconds = static_cast<double>(now_ns - base.time_ns) / 1e9;
+  return Pace{.entered_per_second = static_cast<double>(pace.entered - base.entered) / seconds,
+              .net_per_second = (static_cast<double>(pace.now) - static_cast<double>(base.now)) / seconds,
+              .other_per_second = 0};
+}
+
+std::shared_ptr<const Responsible> Ledger::shared(const Responsible& owner) {
+  const std::uint32_t pid = owner.process ? owner.process->identity.key.pid : 0;
+  std::shared_ptr<const Responsible>& slot = owners_[pid % owners_.size()];
+  const auto same = [&] {
+    if (slot == nullptr || slot->attribution != owner.attribution) return false;
+    if (slot->process.has_value() != owner.process.has_value()) return false;
+    return !owner.process ||
+           (slot->process->identity == owner.process->identity && slot->process->entry == owner.process->entry);
+  };
+  if (!same()) slot = std::make_shared<const Responsible>(owner);
+  return slot;
+}
+
+}  // namespace closewatch
