@@ -10,7 +10,7 @@ import compare
 import ledgerlib as lib
 import steps
 from case import OPEN, USED, Case, finish, half_closed, orphan, passive
-from harness import Failure, poll
+from harness import poll
 from ledgerlib import demand, must_have
 
 SWEEP = ("--sweep", "500ms")
@@ -138,7 +138,7 @@ def orphan_promoted(stage):
     demand(abs(waited - (told - entered)) < 0.3, f"{waited} s in FIN_WAIT2, in truth {told - entered:.3f}")
     compare.check_connections(stage, {
         "cli.c connect": [*orphan("cli"), promoted("cli")], "cli.d connect": orphan("cli"),
-        "srv.a accept": passive("opener:srv", "srv"), "srv.b accept": [f"ESTABLISHED>CLOSE_WAIT network listener:srv"],
+        "srv.a accept": passive("opener:srv", "srv"), "srv.b accept": ["ESTABLISHED>CLOSE_WAIT network listener:srv"],
     }, watch.events())
     row = must_have(document, stage.actors["cli"].process, {("connect", "127.0.0.1:*", "127.0.0.1:8080"): 1}, 1)
     demand(row["fin_wait2"] == {"orphaned": 1, "living": 0}, f"fin_wait2 {row['fin_wait2']}, of one orphan")
@@ -395,7 +395,8 @@ def stage_id(events, endpoint):
 
 # -- many
 
-MANY = 100_000
+# On two CPUs the server's RST (for the ACK of a FIN that it has sent twice) ends up to a tenth of the buckets at once.
+MADE, MANY = 120_000, 100_000
 MANY_SYSCTLS = ("net.ipv4.tcp_max_tw_buckets=262144", "net.ipv4.tcp_tw_reuse=0",
                 "net.ipv4.ip_local_port_range=1024 65535")
 
@@ -406,8 +407,8 @@ def many(stage):
     report = lib.start_report(stage, "-d", "120s")
     empty = lib.memory_of(report.pid)
     began = time.monotonic()
-    netns.run(stage.program("flood"), str(MANY), stage.other_cpu, stage.cpu)
-    lib.wait_rest(netns, patience=20)
+    netns.run(stage.program("flood"), str(MADE), stage.other_cpu, stage.cpu)
+    lib.wait_rest(netns, patience=30)
     flooded = time.monotonic()
     before = len(netns.run("ss", "-tanH", "state", "time-wait").splitlines())
     full = lib.memory_of(report.pid)
@@ -419,7 +420,7 @@ def many(stage):
     demand(status == 0, f"status {status}")
     document = lib.read_document(report.file)
     demand(took < 58 and before == after, f"the case took {took:.0f} s: some of {before} have ended")
-    demand(before > 0.99 * MANY, f"only {before} buckets were made")
+    demand(before >= MANY, f"only {before} buckets were made")
     found = lib.waiting(document)
     demand(found == before, f"{found} reported, by ss {before}")
     mine = [row for row in document["processes"] if (row["process"] or {}).get("comm") == "flood-cli"]
@@ -490,22 +491,18 @@ def with_all_states(stage):
 
 
 def as_text(stage):
-    """The lines a person reads: the entry, and the end with its cause and how it is known."""
+    """The lines a person reads: the entry, and the end with its cause."""
     watch = stage.start_watch(*SWEEP, json_lines=False)
     killed_by_ss(stage)
-    lines = poll(lambda: about_buckets(watch), "two lines about TIME_WAIT")
+    cli = stage.endpoint("cli.c")
+    poll(lambda: re.search(r"TW→CLOSE|TIME_WAIT→CLOSE", watch.file.read_text()), "the end to be told", pause=0.05)
     demand(watch.stop() == 0, "closewatch trace failed")
-    entry, end = lines
-    demand(re.search(r"FIN_WAIT2\S*\s*\S+\s*TIME_WAIT", entry), f"no entry: {entry}")
-    demand("TIME_WAIT" in end and "CLOSE" in end and "gone" in end, f"no end: {end}")
-    demand("sweep" in end, f"it does not say that a sweep has found it: {end}")
-    for line in lines:
-        demand("cli" in line, f"no owner: {line}")
-
-
-def about_buckets(watch):
-    lines = [line for line in watch.file.read_text().splitlines() if "TIME_WAIT" in line]
-    return lines if len(lines) >= 2 else None
+    lines = [line for line in watch.file.read_text().splitlines() if f":{cli.local[1]} " in line and "TIME_WAIT" in line
+             or "TW→" in line]
+    demand(len(lines) == 2, f"the entry and the end: {lines}")
+    for line, words in zip(lines, ((r"FW2→TIME_WAIT", r"\bfin\b"), (r"TW→CLOSE", r"\bgone\b"))):
+        for word in (*words, rf"\b{stage.actors['cli'].pid} cli\b"):
+            demand(re.search(word, line), f"{word} is not in {line!r}")
 
 
 # -- what the report says of TIME_WAIT to a server that has to start again

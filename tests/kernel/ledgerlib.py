@@ -11,7 +11,7 @@ from pathlib import Path
 import compare
 from compare import side
 from harness import PATIENCE, SS_STATES, Failure, Process, Stage, Watch, parse_address, poll, start_ticks
-from leaklib import Program, read_document
+from leaklib import Program, document, read_document
 
 VISITS = Path(__file__).resolve().parent.parent / "programs" / "visits.py"
 
@@ -113,15 +113,13 @@ def start_report(stage, *options, scope=""):
 
 def interrupted(watch, patience=30.0):
     """The report of a watch that is ended now."""
-    status = watch.stop(patience=patience)
-    demand(status == 0, f"status {status}: {watch.stderr().strip()}")
-    return read_document(watch.file)
+    watch.stop(patience=patience)
+    return document(watch)
 
 
 def look(stage, *options, scope=""):
     """report -d 0"""
-    watch = start_report(stage, "-d", "0", *options, scope=scope)
-    return interrupted(watch)
+    return document(start_report(stage, "-d", "0", *options, scope=scope))
 
 
 def row_of(report, process):
