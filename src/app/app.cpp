@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/app.hpp"
 
+#include "app/doctor.hpp"
 #include "app/options.hpp"
 #include "app/report.hpp"
 #include "app/run.hpp"
@@ -81,6 +82,7 @@ int run(int argc, char** argv) {
     case Subcommand::trace: return std::to_underlying(run_trace(*options));
     case Subcommand::report: return std::to_underlying(run_report(*options));
     case Subcommand::run: return run_command(*options, before);
+    case Subcommand::doctor: return std::to_underlying(run_doctor(*options));
   }
   std::unreachable();
 }

@@ -29,11 +29,12 @@ struct CommandName {
   const char* name;
   const char* what_for;
 };
-constexpr std::array<CommandName, 3> commands{{
+constexpr std::array<CommandName, 4> commands{{
     {Subcommand::trace, "trace", "the event stream of the TCP close path, one line an event"},
     {Subcommand::report, "report",
      "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
     {Subcommand::run, "run", "run a command, watch it and its descendants alone, report when it ends"},
+    {Subcommand::doctor, "doctor", "can this machine be traced, and how near is it to trouble on the close path"},
 }};
 
 /// What was typed, before it is read: lists by comma or given again, and values of which the last counts.
@@ -176,12 +177,16 @@ void add_list(CLI::App& app, const char* names, std::vector<std::string>& list, 
   app.add_option(names, list, what_for)->type_name(type)->take_all();
 }
 
+void add_netns(CLI::App& app, Options& options) {
+  add_value(app, "--netns", options.netns, "INUM or PATH", "only this network namespace");
+}
+
 void add_filters(CLI::App& app, Options& options, Typed& typed) {
   add_list(app, "-p,--pid", typed.pids, "PID[,...]", "sockets that these processes opened, hold or closed");
   app.add_flag("--children", options.children, "with --pid: their descendants too");
   add_list(app, "-c,--comm", typed.comms, "NAME[,...]", "likewise, by command name (its first 15 bytes)");
   add_value(app, "--cgroup", options.cgroup, "PATH", "only processes below this cgroup (v2)");
-  add_value(app, "--netns", options.netns, "INUM or PATH", "only this network namespace");
+  add_netns(app, options);
   add_list(app, "-L,--local-port", typed.local_ports, "N[,...]", "only these local ports");
   add_list(app, "-D,--remote-port", typed.remote_ports, "N[,...]", "only these remote ports");
   app.add_flag("-4", options.ipv4, "only IPv4 (IPv4-mapped IPv6 counts as IPv4)");
@@ -200,10 +205,13 @@ void add_judging(CLI::App& app, Options& options, Typed& typed, const char* limi
   app.add_flag("--stacks", options.stacks, "user stacks too: where a socket was opened, where its end was read");
 }
 
-void add_common(CLI::App& app, Options& options, Typed& typed) {
+void add_ring(CLI::App& app, Typed& typed) {
   add_value(app, "--ring", typed.ring, "SIZE", "size of the ring buffer, 8M");
+}
+
+void add_messages(CLI::App& app, Options& options, const char* verbose) {
   app.add_flag("-q,--quiet", options.quiet, "no messages but errors");
-  app.add_flag("-v,--verbose", options.verbose, "say more, on standard error");
+  app.add_flag("-v,--verbose", options.verbose, verbose);
 }
 
 void add_trace(CLI::App& app, Options& options, Typed& typed) {
@@ -233,6 +241,11 @@ void add_run(CLI::App& app, Options& options, Typed& typed) {
   add_value(app, "--leak-exit-code", typed.leak_exit_code, "N", "exit status on a leak where COMMAND ended in 0, 3");
 }
 
+void add_doctor(CLI::App& app, Options& options) {
+  add_netns(app, options);
+  add_output(app, options, "one JSON document", "write there instead of to standard output");
+}
+
 /// COMMAND is no argument of ours, so CLI11 is not told of it and cannot show it.
 class RunHelp : public CLI::Formatter {
  public:
@@ -252,8 +265,12 @@ void add_command(CLI::App& app, const CommandName& command, Options& options, Ty
       add_run(*sub, options, typed);
       sub->formatter(std::make_shared<RunHelp>());
       break;
+    case Subcommand::doctor: add_doctor(*sub, options); break;
   }
-  add_common(*sub, options, typed);
+  const bool watches = command.command != Subcommand::doctor;
+  if (watches) add_ring(*sub, typed);
+  add_messages(*sub, options,
+               watches ? "say more, on standard error" : "also what is in order, each setting and counter");
 }
 
 bool takes_value(const CLI::App& app, const std::string& name) {

@@ -18,7 +18,7 @@ namespace closewatch {
 /// Exit statuses (contract, section 1). `run` passes COMMAND's own on.
 enum class Exit : std::uint8_t { done = 0, failed = 1, usage = 2, leak = 3, incomplete = 4 };
 
-enum class Subcommand : std::uint8_t { trace, report, run };
+enum class Subcommand : std::uint8_t { trace, report, run, doctor };
 
 struct Options {
   Subcommand command = Subcommand::trace;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/output.hpp"
 
+#include "sink/writer.hpp"
+
 #include <fcntl.h>
 #include <langinfo.h>
 #include <spdlog/spdlog.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -57,6 +60,15 @@ Output Output::of_standard(int fd) {
     return Output{Descriptor{::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)}, fd, name};
   }
   return Output{Descriptor{}, fd, name};
+}
+
+std::expected<void, Error> write_document(const Output& output, std::string_view text) {
+  constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
+  output.begin();
+  Writer writer{output.fd(), output.name()};
+  writer.lift_limit();
+  writer.put(text);
+  return writer.finish(as_long_as_it_takes);
 }
 
 std::size_t screen_rows(int fd) {

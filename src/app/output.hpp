@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <expected>
 #include <string>
+#include <string_view>
 
 namespace closewatch {
 
@@ -34,6 +35,9 @@ class Output {
   int standard_;
   std::string name_;  ///< for messages
 };
+
+/// All of it, to the end: a reader may take his time.
+[[nodiscard]] std::expected<void, Error> write_document(const Output& output, std::string_view text);
 
 /// Of the terminal behind `fd`; 0 where there is none.
 [[nodiscard]] std::size_t screen_rows(int fd);

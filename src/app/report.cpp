@@ -11,7 +11,6 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <utility>
 
 namespace closewatch {
@@ -27,14 +26,10 @@ Report make_report(const Options& options, const Session& session, Engine& engin
 }
 
 std::expected<void, Error> write_report(const Options& options, const Report& report, const Output& output) {
-  constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
-  output.begin();
-  Writer writer{output.fd(), output.name()};
-  writer.lift_limit();
-  writer.put(options.json ? report_json(report)
-                          : report_text(report, text_style(options, output.fd()),
-                                        options.by_process ? ReportRows::process : ReportRows::workload));
-  return writer.finish(as_long_as_it_takes);
+  return write_document(output, options.json
+                                    ? report_json(report)
+                                    : report_text(report, text_style(options, output.fd()),
+                                                  options.by_process ? ReportRows::process : ReportRows::workload));
 }
 
 Exit run_report(const Options& options) {

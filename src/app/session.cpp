@@ -167,6 +167,9 @@ std::expected<void, Error> Session::stop() {
   const Engine::Refusals refusals = engine_.refusals();
   spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
                 refusals.listeners, refusals.processes);
+  const Ledger::Differences& differences = engine_.differences();
+  spdlog::debug("TIME_WAIT, against the kernel's own list: {} found that no event had told of, {} gone before their time",
+                differences.unannounced, differences.early);
   if (losses_.stacks > 0) spdlog::warn("{} stacks found no room", losses_.stacks);
   if (bad_records_ > 0) spdlog::warn("{} records could not be understood", bad_records_);
   if (lookups_skipped_ > 0)
@@ -253,6 +256,8 @@ std::vector<std::string> Session::blind_spots() const {
   if (refused.connections + refused.judged + refused.accounts > 0)
     spots.push_back(fmt::format("the tables had no room for {} connections",
                                 std::max({refused.connections, refused.judged, refused.accounts})));
+  if (refused.buckets > 0)
+    spots.push_back(fmt::format("{} sockets in TIME_WAIT found no room in the ledger", refused.buckets));
   if (refused.workloads > 0)
     spots.emplace_back("there were too many workloads: what grows in those that found no room is not seen");
   return spots;

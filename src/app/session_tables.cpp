@@ -22,16 +22,22 @@ constexpr std::uint64_t tables_share = 10;
 std::expected<void, Error> Session::walk_tables(bool all) {
   const std::uint64_t began_ns = now_ns();
   if (!all && began_ns < next_tables_ns_) return {};
-  const std::vector<std::uint32_t> with_buckets = engine_.namespaces_with_buckets();
-  std::set<std::uint32_t> wanted{with_buckets.begin(), with_buckets.end()};
-  if (!all && wanted.empty()) return {};
-  for (const NetworkNamespace& where : network_namespaces(settings_.root)) {
-    if (settings_.netns != 0 && where.inode != settings_.netns) continue;
-    const bool has_buckets = wanted.erase(where.inode) > 0;
-    if (!all && !has_buckets) continue;
-    if (auto walked = walk_tables_of(where, all && settings_.census); !walked) return walked;
+  std::vector<std::uint32_t> wanted = engine_.namespaces_with_buckets();
+  if (all) {
+    for (const NetworkNamespace& where : network_namespaces(settings_.root)) {
+      if (settings_.netns != 0 && where.inode != settings_.netns) continue;
+      if (auto walked = walk_tables_of(where, settings_.census); !walked) return walked;
+      std::erase(wanted, where.inode);
+    }
   }
-  for (const std::uint32_t gone : wanted) step(NamespaceGone{now_ns(), gone});
+  const NamespaceSearch search = find_namespaces(settings_.root, wanted);
+  for (const NetworkNamespace& where : search.found) {
+    if (auto walked = walk_tables_of(where, all && settings_.census); !walked) return walked;
+    std::erase(wanted, where.inode);
+  }
+  // Where not everything could be looked at they may live on: their buckets end by their own clocks.
+  if (search.whole)
+    for (const std::uint32_t netns : wanted) step(NamespaceGone{now_ns(), netns});
   next_tables_ns_ = now_ns() + tables_share * (now_ns() - began_ns);
   return {};
 }

@@ -24,29 +24,6 @@
 namespace closewatch {
 namespace {
 
-/// libbpf tells EPERM of many things; under lockdown, or with the bpf() call closed off, no privilege helps.
-Error explained(Error error) {
-  if (error.code != EPERM || !error.remedy.empty()) return error;
-  const auto lockdown = read_lockdown(root);
-  error.remedy = lockdown && *lockdown != Lockdown::none
-                     ? "the kernel is locked down (/sys/kernel/security/lockdown): boot with lockdown=none"
-                     : "a security module or a container's seccomp profile refuses bpf(): run it on the host";
-  return error;
-}
-
-std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool sees_all_processes) {
-  if (text.empty()) return 0U;
-  std::uint32_t inode = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), inode);
-  if (error != std::errc{} || end != text.data() + text.size()) return namespace_inode(text);
-  const std::vector<NetworkNamespace> known = network_namespaces(root);
-  const bool found = std::any_of(known.begin(), known.end(), [&](const auto& one) { return one.inode == inode; });
-  if (!found && sees_all_processes)
-    return std::unexpected(Error{"find network namespace " + text, 0,
-                                 "no process is in it, and it is mounted nowhere (lsns -t net lists them)"});
-  return inode;
-}
-
 /// The descendants that there are already; what is forked from now on the kernel side adds. A child of one that was not
 /// watched yet is not watched either: look again until nobody new turns up, which whoever forks without end could put
 /// off for ever. A branch whose root has ended in between hangs from init and is not found.
@@ -69,6 +46,28 @@ std::string random_id() {
 }
 
 }  // namespace
+
+Error explained(Error error) {
+  if (error.code != EPERM || !error.remedy.empty()) return error;
+  const auto lockdown = read_lockdown(root);
+  error.remedy = lockdown && *lockdown != Lockdown::none
+                     ? "the kernel is locked down (/sys/kernel/security/lockdown): boot with lockdown=none"
+                     : "a security module or a container's seccomp profile refuses bpf(): run it on the host";
+  return error;
+}
+
+std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool sees_all_processes) {
+  if (text.empty()) return 0U;
+  std::uint32_t inode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), inode);
+  if (error != std::errc{} || end != text.data() + text.size()) return namespace_inode(text);
+  const std::vector<NetworkNamespace> known = network_namespaces(root);
+  const bool found = std::any_of(known.begin(), known.end(), [&](const auto& one) { return one.inode == inode; });
+  if (!found && sees_all_processes)
+    return std::unexpected(Error{"find network namespace " + text, 0,
+                                 "no process is in it, and it is mounted nowhere (lsns -t net lists them)"});
+  return inode;
+}
 
 std::string message_of(const Error& error) {
   std::string text = "cannot " + error.operation;

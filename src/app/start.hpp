@@ -26,6 +26,12 @@ Exit refuse(Exit exit, const std::string& why);
 /// The end of a run that failed. Where nobody reads any more it is a quiet one, as everywhere in a pipeline.
 [[nodiscard]] Exit failed(const Error& error);
 
+/// libbpf tells EPERM of many things; under lockdown, or with the bpf() call closed off, no privilege helps.
+[[nodiscard]] Error explained(Error error);
+
+/// The inode of what --netns names; 0 where it names none.
+[[nodiscard]] std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool sees_all_processes);
+
 /// What the options name on this machine: it must be there.
 [[nodiscard]] std::expected<KernelSettings, Error> kernel_settings(const Options& options, bool host_pids);
 

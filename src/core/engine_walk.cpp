@@ -104,6 +104,10 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   std::erase_if(rows_, [&](const SocketRow& row) { return row.time_ns < done.began_ns; });
   if (done.census) {
     census_ = std::move(rows_);
+    if (others_before_ns_ == 0) {
+      others_before_ = others_by_route(census_);
+      others_before_ns_ = done.time_ns;
+    }
     census_bound_ = std::move(bound_);
   }
   rows_.clear();
@@ -219,6 +223,8 @@ Report Engine::report(ReportHead head) {
       .rows = census_,
       .bound = census_bound_,
       .namespaces = namespaces_,
+      .others_before = others_before_,
+      .others_before_ns = others_before_ns_,
       .judged = detector_.sockets(),
       .ended = detector_.ended(),
       .trend = [this](WorkloadId workload, Kind kind) { return detector_.trend(workload, kind); },

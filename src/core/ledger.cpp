@@ -69,15 +69,15 @@ void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_
 }
 
 void Ledger::row(const BucketRow& row, Changes& changes) {
-  taken(row.tuple, row.cookie, row.time_ns, true, changes);
   const std::uint64_t expires_ns =
       row.expires_in_ns > 0 ? row.time_ns + static_cast<std::uint64_t>(row.expires_in_ns) : row.time_ns;
   const auto found = buckets_.find(row.tuple);
-  if (found != buckets_.end()) {
+  if (found != buckets_.end() && found->second.cookie == row.cookie) {
     found->second.known_ns = row.time_ns;
     confirm(row.tuple, found->second, row.substate, expires_ns, changes);
     return;
   }
+  if (found != buckets_.end()) taken(row.tuple, row.cookie, row.time_ns, true, changes);
   Bucket bucket;
   bucket.cookie = row.cookie;
   bucket.expires_ns = expires_ns;

@@ -2,6 +2,8 @@
 #include <closewatch/core/report.hpp>
 
 #include "report_draft.hpp"
+#include "report_health.hpp"
+#include "report_ports.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -20,7 +22,7 @@ std::size_t slot(State state) { return std::to_underlying(state); }
 /// From the last walks and the accounts to drafts, one a process and one a workload.
 class Builder {
  public:
-  explicit Builder(const ReportInput& input) : input_(input) {}
+  explicit Builder(const ReportInput& input) : input_(input), now_ns_(moment_of(input)), ports_(input) {}
   Report build();
 
  private:
@@ -32,13 +34,17 @@ class Builder {
   void add_state(const Drafts& drafts, State state);
   void add_judged(const Judged& socket, bool ended);
   void add_row(const SocketRow& row);
-  void add_bucket(const Tuple& ends, const Ledger::Bucket& bucket);
+  void add_bucket(const Tuple& tuple, const Ledger::Bucket& bucket);
+  void add_route(const Drafts& drafts, const Tuple& tuple);
   void add_accounts();
   [[nodiscard]] Findings findings_of(const Draft& draft) const;
+  [[nodiscard]] Process process_of(const Draft& draft) const;
   [[nodiscard]] std::vector<ProcessReport> processes() const;
   [[nodiscard]] std::vector<WorkloadReport> workloads() const;
 
   const ReportInput& input_;
+  std::uint64_t now_ns_;  ///< after boot
+  PortUse ports_;
   std::map<ProcessOrder, Draft> processes_;
   std::map<WorkloadId, Draft> workloads_;
   std::unordered_set<std::uint64_t> judged_;  ///< cookies
@@ -61,15 +67,14 @@ void Builder::add_state(const Drafts& drafts, State state) {
 
 void Builder::add_judged(const Judged& socket, bool ended) {
   const Drafts drafts = drafts_of(socket.process, socket.workload);
-  const std::uint64_t now_ns = static_cast<std::uint64_t>(input_.to_ns - input_.realtime_offset_ns);
-  const std::uint64_t until_ns = ended ? socket.resolved_ns : now_ns;
-  const Member member{&socket, ended, until_ns > socket.since_ns ? until_ns - socket.since_ns : 0};
+  const Member member{&socket, ended, age_at(socket, ended ? socket.resolved_ns : now_ns_)};
   for (Draft* draft : {&drafts.process, &drafts.workload}) {
     draft->sockets.push_back(member);
     if (!ended && socket.state == State::close_wait) ++draft->close_waits;
   }
   if (ended) return;
   add_state(drafts, socket.state);
+  add_route(drafts, socket.tuple);
   judged_.insert(socket.cookie);
 }
 
@@ -80,24 +85,32 @@ void Builder::add_row(const SocketRow& row) {
   if (row.state == State::listen) tuple.role = Role::accept;
   const Drafts drafts = drafts_of(row.process, input_.workloads.of(row.process, tuple));
   add_state(drafts, row.state);
+  add_route(drafts, tuple);
   for (Draft* draft : {&drafts.process, &drafts.workload}) {
     if (row.state == State::close_wait) ++draft->close_waits;
     if (row.state == State::fin_wait2) ++(row.evidence.dead ? draft->fin_wait2.orphaned : draft->fin_wait2.living);
   }
 }
 
-void Builder::add_bucket(const Tuple& ends, const Ledger::Bucket& bucket) {
-  const Identity owner = bucket.owner->process ? bucket.owner->process->identity : Identity{};
-  const Drafts drafts = drafts_of(owner, bucket.workload);
+// What is short of ports is told of all that use them, not of those alone whose TIME_WAIT is there.
+void Builder::add_route(const Drafts& drafts, const Tuple& tuple) {
+  if (tuple.role == Role::accept || !ports_.is_short(route_of(tuple))) return;
+  for (Draft* draft : {&drafts.process, &drafts.workload}) draft->time_wait.try_emplace(place_of(tuple), 0);
+}
+
+void Builder::add_bucket(const Tuple& tuple, const Ledger::Bucket& bucket) {
+  const bool is_known = bucket.owner && bucket.owner->process;
+  const Drafts drafts = drafts_of(is_known ? bucket.owner->process->identity : Identity{}, bucket.workload);
+  if (is_known) drafts.process.entry = bucket.owner->process->entry;
   add_state(drafts, bucket.substate);
-  Tuple tuple = ends;
-  tuple.role = bucket.role != Role::unknown ? bucket.role : input_.workloads[bucket.workload].service.side;
-  for (Draft* draft : {&drafts.process, &drafts.workload}) {
+  Tuple place = tuple;
+  place.role = side_of(bucket, input_.workloads);
+  if (bucket.substate == State::fin_wait2) add_route(drafts, place);
+  for (Draft* draft : {&drafts.process, &drafts.workload})
     if (bucket.substate == State::fin_wait2)
       ++draft->fin_wait2.orphaned;
     else
-      draft->add_time_wait(tuple);
-  }
+      ++draft->time_wait[place_of(place)];
 }
 
 void Builder::add_accounts() {
@@ -119,7 +132,7 @@ Findings Builder::findings_of(const Draft& draft) const {
   Findings out;
   out.states = draft.states;
   out.close_wait = close_wait_of(draft, input_);
-  out.time_wait = time_wait_of(draft, static_cast<double>(input_.to_ns - input_.from_ns) / second_ns);
+  out.time_wait = time_wait_of(draft, static_cast<double>(input_.to_ns - input_.from_ns) / second_ns, ports_);
   out.fin_wait2 = draft.fin_wait2;
   if (draft.account == nullptr) return out;
   out.endings = draft.account->endings;
@@ -148,6 +161,13 @@ std::vector<Item> sorted(std::vector<std::pair<decltype(rank(false, {}, {})), It
   return out;
 }
 
+/// Whose bucket is still there may be forgotten as a process by now: the ledger's entry knows that it has exited.
+Process Builder::process_of(const Draft& draft) const {
+  if (input_.processes.known(draft.first) == nullptr && draft.entry && draft.entry->exec_id == draft.first.exec_id)
+    return {draft.first, draft.entry};
+  return {draft.first, input_.processes.find(draft.first).entry};
+}
+
 std::vector<ProcessReport> Builder::processes() const {
   std::vector<std::pair<decltype(rank(false, {}, {})), ProcessReport>> ranked;
   for (const auto& [key, draft] : processes_) {
@@ -155,7 +175,7 @@ std::vector<ProcessReport> Builder::processes() const {
     report.findings = findings_of(draft);
     const bool unknown = draft.first.key.pid == 0;
     if (!unknown) {
-      report.process = Process{draft.first, input_.processes.find(draft.first).entry};
+      report.process = process_of(draft);
       const auto use = input_.descriptors.find(draft.first.key);
       if (use != input_.descriptors.end()) report.findings.descriptors = use->second;
     }
@@ -196,8 +216,8 @@ Report Builder::build() {
   for (const Judged& socket : input_.judged) add_judged(socket, false);
   for (const Judged& socket : input_.ended) add_judged(socket, true);
   for (const SocketRow& row : input_.rows) add_row(row);
-  for (const auto& [ends, bucket] : input_.ledger.buckets())
-    if (bucket.exists()) add_bucket(ends, bucket);
+  for (const auto& [tuple, bucket] : input_.ledger.buckets())
+    if (bucket.exists()) add_bucket(tuple, bucket);
   add_accounts();
   Report out;
   out.host = input_.host;
@@ -209,6 +229,7 @@ Report Builder::build() {
   out.states = states_;
   out.workloads = workloads();
   out.processes = processes();
+  out.host_findings = closewatch::findings_of(health_of(input_, ports_));
   out.mended = input_.mended;
   return out;
 }
@@ -227,15 +248,6 @@ std::uint64_t stuck(const Report& report) {
   std::uint64_t sum = 0;
   for (const WorkloadReport& workload : report.workloads) sum += workload.findings.close_wait.stuck;
   return sum;
-}
-
-std::string_view name(HostFinding::Severity severity) {
-  switch (severity) {
-    case HostFinding::Severity::info: return "info";
-    case HostFinding::Severity::warning: return "warning";
-    case HostFinding::Severity::critical: return "critical";
-  }
-  std::unreachable();
 }
 
 }  // namespace closewatch

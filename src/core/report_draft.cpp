@@ -165,17 +165,13 @@ void Draft::meet(const Identity& process) {
   if (first.key.pid == 0 || order(process) < order(first)) first = process;
 }
 
-void Draft::add_time_wait(const Tuple& tuple) {
-  Direction route;
-  route.accepted = tuple.role == Role::accept;
-  if (route.accepted) {
-    route.local_port = tuple.local.port;
-  } else {
-    route.family = tuple.family;
-    route.local = tuple.local.address;
-    route.peer = tuple.peer;
-  }
-  ++time_wait[route];
+Place place_of(const Tuple& tuple) {
+  if (tuple.role != Role::accept) return {false, route_of(tuple), 0};
+  Place place;
+  place.accepted = true;
+  place.route.netns = tuple.netns;
+  place.local_port = tuple.local.port;
+  return place;
 }
 
 CloseWaitReport close_wait_of(const Draft& draft, const ReportInput& input) {
@@ -198,17 +194,18 @@ CloseWaitReport close_wait_of(const Draft& draft, const ReportInput& input) {
   return out;
 }
 
-TimeWaitReport time_wait_of(const Draft& draft, double seconds) {
+TimeWaitReport time_wait_of(const Draft& draft, double seconds, const PortUse& ports) {
   TimeWaitReport out;
-  for (const auto& [route, now] : draft.time_wait) {
+  for (const auto& [place, now] : draft.time_wait) {
     TimeWaitEndpoint endpoint;
     endpoint.now = now;
-    if (route.accepted) {
+    if (place.accepted) {
       endpoint.side = Role::accept;
-      endpoint.local.port = route.local_port;
+      endpoint.local.port = place.local_port;
     } else {
-      endpoint.local = {route.family, route.local, std::nullopt};
-      endpoint.peer = whole(route.family, route.peer);
+      endpoint.local = {place.route.family, place.route.local, std::nullopt};
+      endpoint.peer = whole(place.route.family, place.route.peer);
+      endpoint.ports = ports.of(place.route);
     }
     out.now += now;
     out.by_endpoint.push_back(endpoint);

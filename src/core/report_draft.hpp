@@ -4,13 +4,16 @@
 
 // What is collected of a process or a workload before it is put into words.
 
+#include "report_ports.hpp"
+
 #include <closewatch/core/report.hpp>
+#include <closewatch/core/route.hpp>
 
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
-#include <tuple>
 #include <vector>
 
 namespace closewatch {
@@ -29,20 +32,14 @@ struct Member {
   std::uint64_t age_ns = 0;  ///< at its end, where it has ended
 };
 
-/// Where connections in TIME_WAIT ran: the accepting side by its port, the connecting side by source address and peer.
-struct Direction {
+/// Where connections in TIME_WAIT ran: the accepting side by its port, the connecting side by its route.
+struct Place {
   bool accepted = false;
-  Family family = Family::ipv4;
-  Address local{};
-  Endpoint peer;
+  Route route;  ///< of the accepting side only the namespace
   std::uint16_t local_port = 0;
-  bool operator<(const Direction& other) const {
-    const auto order = [](const Direction& route) {
-      return std::tie(route.accepted, route.family, route.local, route.peer.address, route.peer.port, route.local_port);
-    };
-    return order(*this) < order(other);
-  }
+  auto operator<=>(const Place&) const = default;
 };
+[[nodiscard]] Place place_of(const Tuple& tuple);
 
 struct Draft {
   Identity first;  ///< of its processes the one that started first; of a process, the program that it is now
@@ -50,16 +47,16 @@ struct Draft {
   StateCounts states{};
   std::vector<Member> sockets;
   std::uint64_t close_waits = 0;
-  std::map<Direction, std::uint64_t> time_wait;
+  std::map<Place, std::uint64_t> time_wait;  ///< 0 where only others use a route that is short of ports
+  std::shared_ptr<const ProcessEntry> entry;  ///< of a process that has left buckets
   FinWait2Report fin_wait2;
   const Account* account = nullptr;
 
   void meet(const Identity& process);
-  void add_time_wait(const Tuple& tuple);
 };
 
 [[nodiscard]] CloseWaitReport close_wait_of(const Draft& draft, const ReportInput& input);
-[[nodiscard]] TimeWaitReport time_wait_of(const Draft& draft, double seconds);
+[[nodiscard]] TimeWaitReport time_wait_of(const Draft& draft, double seconds, const PortUse& ports);
 
 }  // namespace closewatch
 

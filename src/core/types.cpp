@@ -5,6 +5,21 @@
 #include <utility>
 
 namespace closewatch {
+namespace {
+
+constexpr std::array<std::uint8_t, 12> mapped_prefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+bool is_mapped(const Address& address) {
+  return std::equal(mapped_prefix.begin(), mapped_prefix.end(), address.begin());
+}
+
+Address embedded(const Address& address) {
+  Address out{};
+  if (is_mapped(address)) std::copy(address.begin() + mapped_prefix.size(), address.end(), out.begin());
+  return out;
+}
+
+}  // namespace
 
 std::string_view name(State state) {
   switch (state) {
@@ -102,6 +117,16 @@ std::string_view name(Bucket bucket) {
     case Bucket::fin_wait2: return "fin_wait2";
   }
   std::unreachable();
+}
+
+Tuple unmapped(const Tuple& tuple) {
+  if (tuple.family == Family::ipv4) return tuple;
+  if (!is_mapped(tuple.local.address) && !is_mapped(tuple.peer.address)) return tuple;
+  Tuple out = tuple;
+  out.family = Family::ipv4;
+  out.local.address = embedded(tuple.local.address);
+  out.peer.address = embedded(tuple.peer.address);
+  return out;
 }
 
 bool is_closing(State state) {

@@ -64,39 +64,22 @@ std::optional<Role> role_of(std::uint8_t value) {
   }
 }
 
-bool is_mapped(const Address& address) {
-  static constexpr std::array<std::uint8_t, 12> prefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  return std::equal(prefix.begin(), prefix.end(), address.begin());
-}
-
 Address address_of(const __u8 (&bytes)[16]) {
   Address address{};
   std::copy(std::begin(bytes), std::end(bytes), address.begin());
   return address;
 }
 
-Address unmapped(const Address& address) {
-  Address out{};
-  if (is_mapped(address)) std::copy(address.begin() + 12, address.end(), out.begin());
-  return out;
-}
-
 std::optional<Tuple> tuple_of(const cw_tuple& raw) {
   const std::optional<Role> role = role_of(raw.role);
   if (!role || (raw.family != 4 && raw.family != 6)) return std::nullopt;
-  Tuple tuple{
+  return unmapped({
       .netns = raw.netns,
       .family = raw.family == 4 ? Family::ipv4 : Family::ipv6,
       .role = *role,
       .local = {address_of(raw.local), raw.local_port},
       .peer = {address_of(raw.peer), raw.peer_port},
-  };
-  if (tuple.family == Family::ipv6 && (is_mapped(tuple.peer.address) || is_mapped(tuple.local.address))) {
-    tuple.family = Family::ipv4;
-    tuple.local.address = unmapped(tuple.local.address);
-    tuple.peer.address = unmapped(tuple.peer.address);
-  }
-  return tuple;
+  });
 }
 
 Identity identity_of(const cw_process& raw) {

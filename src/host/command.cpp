@@ -177,7 +177,7 @@ bool is_to_pass_on(const std::filesystem::path& root, std::uint32_t command, int
   constexpr int generations_at_most = 1000;  // a chain that changes while it is followed need not end
   for (int generation = 0; sender > 1 && generation < generations_at_most; ++generation) {
     if (sender == command) return false;
-    const auto text = read_file(root / "proc" / std::to_string(sender) / "stat");
+    const auto text = read_file(process_folder(root, sender) / "stat");
     const auto stat = text ? parse_stat(*text) : std::nullopt;
     if (!stat) break;
     sender = stat->parent;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host/descriptors.hpp"
 
+#include "host/folder.hpp"
 #include "host/machine.hpp"
 #include "host/processes.hpp"
 
-#include <dirent.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -13,39 +13,16 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <memory>
 #include <string>
 
 namespace closewatch {
 namespace {
-
-struct CloseFolder {
-  void operator()(DIR* folder) const { closedir(folder); }
-};
-using Folder = std::unique_ptr<DIR, CloseFolder>;
-
-Folder open_folder(const std::filesystem::path& root, std::uint32_t pid) {
-  return Folder{opendir((root / "proc" / std::to_string(pid) / "fd").c_str())};
-}
-
-/// Calls `visit` with the name of each entry but . and ..
-template <typename Visit>
-void for_each_entry(DIR* folder, const Visit& visit) {
-  while (const dirent* entry = readdir(folder))
-    if (entry->d_name[0] != '.') visit(entry->d_name);
-}
 
 bool is_socket(DIR* folder, const char* name) {
   constexpr std::string_view prefix = "socket:[";
   std::array<char, prefix.size()> target{};  // the rest is cut off, and not needed
   const ssize_t length = readlinkat(dirfd(folder), name, target.data(), target.size());
   return length >= 0 && std::string_view{target.data(), static_cast<std::size_t>(length)} == prefix;
-}
-
-/// What was read of a pid is a process's own if it still has that pid.
-bool is_still(const std::filesystem::path& root, const ProcessTicks& process) {
-  const auto now = process_now(root, process.pid);
-  return now && now->start_ticks == process.start_ticks;
 }
 
 }  // namespace
@@ -65,8 +42,8 @@ std::optional<std::uint64_t> parse_descriptor_limit(std::string_view limits) {
 }
 
 std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, const ProcessTicks& process) {
-  const Folder folder = open_folder(root, process.pid);
-  const auto limits = read_file(root / "proc" / std::to_string(process.pid) / "limits");
+  const Folder folder = open_folder(process_folder(root, process.pid) / "fd");
+  const auto limits = read_file(process_folder(root, process.pid) / "limits");
   const auto limit = limits ? parse_descriptor_limit(*limits) : std::nullopt;
   if (!folder || !limit) return std::nullopt;
   Descriptors found{.open = 0, .soft_limit = *limit, .sockets = 0};
@@ -74,12 +51,12 @@ std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, con
     ++found.open;
     if (is_socket(folder.get(), name)) ++found.sockets;
   });
-  if (!is_still(root, process)) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return found;
 }
 
 std::optional<std::uint64_t> open_descriptors(const std::filesystem::path& root, const ProcessTicks& process) {
-  const Folder folder = open_folder(root, process.pid);
+  const Folder folder = open_folder(process_folder(root, process.pid) / "fd");
   if (!folder) return std::nullopt;
   std::uint64_t open = 0;
   struct stat status{};
@@ -90,7 +67,7 @@ std::optional<std::uint64_t> open_descriptors(const std::filesystem::path& root,
     open = static_cast<std::uint64_t>(status.st_size);
   else
     for_each_entry(folder.get(), [&](const char*) { ++open; });
-  if (!is_still(root, process)) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return open;
 }
 

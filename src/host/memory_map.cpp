@@ -2,6 +2,7 @@
 #include "host/memory_map.hpp"
 
 #include "host/processes.hpp"
+#include "host/words.hpp"
 
 #include <sys/sysmacros.h>
 
@@ -75,9 +76,7 @@ std::optional<std::string> text_of(const std::filesystem::path& path) {
 std::vector<Mapping> parse_maps(std::string_view text) {
   std::vector<Mapping> mappings;
   while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(text.size(), line.size() + 1));
-    if (auto mapping = mapping_in(line)) mappings.push_back(std::move(*mapping));
+    if (auto mapping = mapping_in(take_line(text))) mappings.push_back(std::move(*mapping));
   }
   std::sort(mappings.begin(), mappings.end(),
             [](const Mapping& left, const Mapping& right) { return left.start < right.start; });
@@ -94,11 +93,10 @@ const Mapping* mapping_of(const std::vector<Mapping>& mappings, std::uint64_t ad
 
 std::optional<std::vector<Mapping>> executable_mappings(const std::filesystem::path& root,
                                                         const ProcessTicks& process) {
-  const auto text = text_of(root / "proc" / std::to_string(process.pid) / "maps");
+  const auto text = text_of(process_folder(root, process.pid) / "maps");
   if (!text) return std::nullopt;
   // Asked last: if it is the same process now, the text was its own.
-  const auto now = process_now(root, process.pid);
-  if (!now || now->start_ticks != process.start_ticks) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return parse_maps(*text);
 }
 

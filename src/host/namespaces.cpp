@@ -1,91 +1,265 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host/namespaces.hpp"
 
+#include "host/folder.hpp"
 #include "host/machine.hpp"
+#include "host/preflight.hpp"
+#include "host/processes.hpp"
+#include "host/words.hpp"
 
 #include <closewatch/base/descriptor.hpp>
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
+#include <linux/sockios.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
+#include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 namespace closewatch {
 namespace {
 
 constexpr const char* own_namespace = "/proc/thread-self/ns/net";
+constexpr std::string_view network_kind = "net:[";
+constexpr std::string_view mount_kind = "mnt:[";
+constexpr std::string_view socket_kind = "socket:[";
 
 /// "net:[4026531840]", as /proc writes it.
-std::optional<std::uint32_t> inode_in(std::string_view text) {
-  constexpr std::string_view prefix = "net:[";
-  if (!text.starts_with(prefix)) return std::nullopt;
-  std::uint32_t inode = 0;
-  const auto [end, error] = std::from_chars(text.data() + prefix.size(), text.data() + text.size(), inode);
-  if (error != std::errc{} || end == text.data() + text.size() || *end != ']') return std::nullopt;
-  return inode;
+std::optional<std::uint32_t> inode_in(std::string_view text, std::string_view kind) {
+  if (!text.starts_with(kind) || !text.ends_with(']')) return std::nullopt;
+  text.remove_prefix(kind.size());
+  text.remove_suffix(1);
+  return whole_number<std::uint32_t>(text);
 }
 
-bool is_number(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+bool is_refusal(int error) { return error == EACCES || error == EPERM; }
+
+/// The beginning of where a link leads to: more than any name of a namespace has.
+struct Link {
+  std::array<char, 64> bytes{};
+  std::size_t length = 0;
+  int error = 0;
+  [[nodiscard]] std::string_view text() const { return {bytes.data(), length}; }
+};
+
+Link read_link(int folder, const char* name) {
+  Link link;
+  const ssize_t length = readlinkat(folder, name, link.bytes.data(), link.bytes.size());
+  if (length < 0)
+    link.error = errno;
+  else
+    link.length = static_cast<std::size_t>(length);
+  return link;
 }
+
+Link read_link(const std::filesystem::path& path) { return read_link(AT_FDCWD, path.c_str()); }
 
 /// Mount points in /proc/self/mountinfo write blanks and the like as \ooo (proc(5)).
 std::string unescaped(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size(); ++at) {
-    unsigned value = 0;
-    if (text[at] == '\\' && at + 3 < text.size() &&
-        std::from_chars(text.data() + at + 1, text.data() + at + 4, value, 8).ec == std::errc{}) {
-      out += static_cast<char>(value);
-      at += 3;
-    } else {
-      out += text[at];
-    }
+    const auto value =
+        text[at] == '\\' && at + 3 < text.size() ? whole_number<unsigned>(text.substr(at + 1, 3), 8) : std::nullopt;
+    out += value ? static_cast<char>(*value) : text[at];
+    if (value) at += 3;
   }
   return out;
 }
 
-Descriptor open_namespace(const char* path) { return Descriptor{::open(path, O_RDONLY | O_CLOEXEC)}; }
-
-void add_of_processes(const std::filesystem::path& root, std::set<std::uint32_t>& seen,
-                      std::vector<NetworkNamespace>& found) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator{root / "proc", error}) {
-    if (!is_number(entry.path().filename().string())) continue;
-    const std::filesystem::path path = entry.path() / "ns/net";
-    std::error_code gone;
-    const auto inode = inode_in(std::filesystem::read_symlink(path, gone).string());
-    if (!gone && inode && seen.insert(*inode).second) found.push_back({*inode, path});
+/// Calls `take` with the inode and the place of each network namespace that is mounted.
+template <typename Take>
+void each_mounted(const std::filesystem::path& mountinfo, const Take& take) {
+  const auto text = read_file(mountinfo);
+  std::string_view rest = text ? *text : std::string_view{};
+  while (!rest.empty()) {
+    std::string_view line = take_line(rest);
+    // mount id, parent id, device, root (for nsfs: which namespace), mount point, …
+    for (int skipped = 0; skipped < 3; ++skipped) take_word(line);
+    const auto inode = inode_in(take_word(line), network_kind);
+    if (inode) take(*inode, unescaped(take_word(line)));
   }
 }
 
-void add_of_mounts(const std::filesystem::path& root, std::set<std::uint32_t>& seen,
-                   std::vector<NetworkNamespace>& found) {
-  const auto text = read_file(root / "proc/self/mountinfo");
-  if (!text) return;
-  std::string_view rest = *text;
-  while (!rest.empty()) {
-    std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-    // mount id, parent id, device, root (for nsfs: which namespace), mount point, …
-    std::array<std::string_view, 5> fields;
-    for (std::string_view& field : fields) {
-      field = line.substr(0, line.find(' '));
-      line.remove_prefix(std::min(line.size(), field.size() + 1));
-    }
-    const auto inode = inode_in(fields[3]);
-    if (inode && seen.insert(*inode).second) found.push_back({*inode, unescaped(fields[4])});
+std::vector<std::uint32_t> process_ids(const std::filesystem::path& root) {
+  std::vector<std::uint32_t> ids;
+  const Folder folder = open_folder(root / "proc");
+  if (!folder) return ids;
+  for_each_entry(folder.get(), [&](const char* name) {
+    if (const auto pid = whole_number<std::uint32_t>(name)) ids.push_back(*pid);
+  });
+  return ids;
+}
+
+std::filesystem::path network_link(const std::filesystem::path& folder) { return folder / "ns/net"; }
+
+/// A socket of another process, as a descriptor of ours; or none, with errno.
+Descriptor borrow(const Descriptor& process, int fd) {
+  return Descriptor{static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), fd, 0))};
+}
+
+Descriptor open_process(std::uint32_t pid) {
+  return Descriptor{static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0))};
+}
+
+std::uint32_t inode_of(const Descriptor& file) {
+  struct stat status{};
+  struct statfs filesystem{};
+  const bool known =
+      fstat(file.get(), &status) == 0 && fstatfs(file.get(), &filesystem) == 0 && filesystem.f_type == NSFS_MAGIC;
+  return known ? static_cast<std::uint32_t>(status.st_ino) : 0;
+}
+
+/// The namespace that a socket is in.
+Descriptor open_of_socket(const Descriptor& socket) { return Descriptor{ioctl(socket.get(), SIOCGSKNS)}; }
+
+/// Looks for namespaces by their inodes, in the ways of find_namespaces().
+class Search {
+ public:
+  Search(const std::filesystem::path& root, std::span<const std::uint32_t> inodes)
+      : root_(root), wanted_(inodes.begin(), inodes.end()) {}
+
+  NamespaceSearch run() && {
+    look_at_own();
+    if (!done()) each_mounted(root_ / "proc/self/mountinfo", [&](auto inode, auto path) { take({inode, path, {}}); });
+    if (!done()) pids_ = process_ids(root_);
+    look_at_all(&Search::look_at_process);
+    look_at_all(&Search::look_behind_process);
+    look_at_sockets();
+    return {std::move(found_), done() || (!hidden_ && shows_all_processes())};
   }
+
+ private:
+  [[nodiscard]] bool done() const { return wanted_.empty(); }
+
+  void take(NetworkNamespace found) {
+    if (wanted_.erase(found.inode) > 0) found_.push_back(std::move(found));
+  }
+
+  void look_at_own() {
+    const std::filesystem::path own = network_link(root_ / "proc/thread-self");
+    if (const auto inode = inode_in(read_link(own).text(), network_kind)) take({*inode, own, {}});
+  }
+
+  void look_at_all(void (Search::*look)(std::uint32_t)) {
+    for (const std::uint32_t pid : pids_) {
+      if (done()) return;
+      (this->*look)(pid);
+    }
+  }
+
+  void look_at_process(std::uint32_t pid) {
+    const std::filesystem::path path = network_link(process_folder(root_, pid));
+    const Link link = read_link(path);
+    if (is_refusal(link.error)) refused(pid);
+    if (const auto inode = inode_in(link.text(), network_kind)) take({*inode, path, {}});
+  }
+
+  void look_behind_process(std::uint32_t pid) {
+    const std::filesystem::path at = process_folder(root_, pid);
+    if (const Folder threads = open_folder(at / "task"))
+      for_each_entry(threads.get(), [&](const char* id) { look_at_thread(at / "task" / id); });
+    const auto mounts = inode_in(read_link(at / "ns/mnt").text(), mount_kind);
+    if (mounts && mounts_seen_.insert(*mounts).second)
+      each_mounted(at / "mountinfo",
+                   [&](auto inode, const auto& path) { take({inode, (at / "root").string() + path, {}}); });
+    look_at_descriptors(pid, at / "fd");
+  }
+
+  void look_at_thread(const std::filesystem::path& at) {
+    const std::filesystem::path path = network_link(at);
+    if (const auto inode = inode_in(read_link(path).text(), network_kind)) take({*inode, path, {}});
+  }
+
+  void look_at_descriptors(std::uint32_t pid, const std::filesystem::path& at) {
+    const Folder folder = open_folder(at);
+    if (!folder && is_refusal(errno)) refused(pid);
+    if (!folder) return;
+    bool was_refused = false;
+    for_each_entry(folder.get(), [&](const char* name) {
+      const Link link = read_link(dirfd(folder.get()), name);
+      was_refused = was_refused || is_refusal(link.error);
+      const auto fd = whole_number<int>(name);
+      if (fd && link.text().starts_with(socket_kind)) sockets_.push_back({pid, *fd});
+      if (const auto inode = inode_in(link.text(), network_kind)) take({*inode, at / name, {}});
+    });
+    if (was_refused) refused(pid);
+  }
+
+  void look_at_sockets() {
+    Descriptor process;
+    std::uint32_t pid = 0;
+    for (const NetworkNamespace::Holder& holder : sockets_) {
+      if (done()) return;
+      if (holder.pid != pid) process = open_process(holder.pid);
+      pid = holder.pid;
+      if (process.is_open()) look_at_socket(process, holder);
+    }
+  }
+
+  void look_at_socket(const Descriptor& process, const NetworkNamespace::Holder& holder) {
+    const Descriptor socket = borrow(process, holder.socket);
+    const Descriptor there = socket.is_open() ? open_of_socket(socket) : Descriptor{};
+    if (!there.is_open() && is_refusal(errno)) return refused(holder.pid);
+    if (!there.is_open()) return;
+    const std::string name = std::to_string(holder.socket);
+    take({inode_of(there), process_folder(root_, holder.pid) / "fd" / name, holder});
+  }
+
+  /// A process would not let us look at it. One that has ended has nothing to hide. With CAP_SYS_PTRACE it is one that
+  /// its kernel protects from everybody; in our own network namespace that is no reason to believe of every other
+  /// namespace for good that it may be there. /proc/PID/net/tcp is another file in each namespace, and not hidden.
+  void refused(std::uint32_t pid) {
+    struct stat own{};
+    struct stat its{};
+    if (hidden_ || (stat((process_folder(root_, pid) / "net/tcp").c_str(), &its) != 0 && errno == ENOENT)) return;
+    const bool is_of_ours = stat((root_ / "proc/thread-self/net/tcp").c_str(), &own) == 0 && own.st_ino == its.st_ino;
+    hidden_ = !is_of_ours || !has_capability(root_, CAP_SYS_PTRACE);
+  }
+
+  /// Process 1 is always there; with hidepid it is not shown to everybody.
+  [[nodiscard]] bool shows_all_processes() const {
+    std::error_code error;
+    return std::filesystem::exists(process_folder(root_, 1), error) && in_initial_pid_namespace(root_);
+  }
+
+  const std::filesystem::path& root_;
+  std::set<std::uint32_t> wanted_;
+  std::vector<NetworkNamespace> found_;
+  std::vector<std::uint32_t> pids_;
+  std::set<std::uint32_t> mounts_seen_;
+  std::vector<NetworkNamespace::Holder> sockets_;
+  bool hidden_ = false;
+};
+
+/// Of what the path leads to by now, only a namespace is opened: opening a device or a FIFO can wait, or do something.
+Descriptor open_path(const std::filesystem::path& path) {
+  const Descriptor place{::open(path.c_str(), O_PATH | O_CLOEXEC)};
+  if (!place.is_open()) return {};
+  if (inode_of(place) == 0) {
+    errno = ENOENT;
+    return {};
+  }
+  return Descriptor{::open(("/proc/self/fd/" + std::to_string(place.get())).c_str(), O_RDONLY | O_CLOEXEC)};
+}
+
+Descriptor open_namespace(const NetworkNamespace& where) {
+  if (!where.holder) return open_path(where.path);
+  const Descriptor process = open_process(where.holder->pid);
+  const Descriptor socket = process.is_open() ? borrow(process, where.holder->socket) : Descriptor{};
+  return socket.is_open() ? open_of_socket(socket) : Descriptor{};
 }
 
 }  // namespace
@@ -93,15 +267,21 @@ void add_of_mounts(const std::filesystem::path& root, std::set<std::uint32_t>& s
 std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& root) {
   std::vector<NetworkNamespace> found;
   std::set<std::uint32_t> seen;
-  const std::filesystem::path own = root / "proc/thread-self/ns/net";
-  std::error_code error;
-  if (const auto inode = inode_in(std::filesystem::read_symlink(own, error).string()); inode && !error) {
-    seen.insert(*inode);
-    found.push_back({*inode, own});
+  const auto take = [&](std::optional<std::uint32_t> inode, const std::filesystem::path& path) {
+    if (inode && seen.insert(*inode).second) found.push_back({*inode, path, {}});
+  };
+  const std::filesystem::path own = network_link(root / "proc/thread-self");
+  take(inode_in(read_link(own).text(), network_kind), own);
+  for (const std::uint32_t pid : process_ids(root)) {
+    const std::filesystem::path path = network_link(process_folder(root, pid));
+    take(inode_in(read_link(path).text(), network_kind), path);
   }
-  add_of_processes(root, seen, found);
-  add_of_mounts(root, seen, found);
+  each_mounted(root / "proc/self/mountinfo", take);
   return found;
+}
+
+NamespaceSearch find_namespaces(const std::filesystem::path& root, std::span<const std::uint32_t> inodes) {
+  return Search{root, inodes}.run();
 }
 
 std::expected<std::uint32_t, Error> namespace_inode(const std::string& path) {
@@ -120,11 +300,18 @@ std::expected<void, Error> inside(const NetworkNamespace& where,
                                   const std::function<std::expected<void, Error>()>& body) {
   struct stat own{};
   if (stat(own_namespace, &own) == 0 && own.st_ino == where.inode) return body();
-  const Descriptor home = open_namespace(own_namespace);
-  const Descriptor there = open_namespace(where.path.c_str());
-  if (!home.is_open() || !there.is_open() || setns(there.get(), CLONE_NEWNET) != 0)
-    return std::unexpected(
-        Error{"enter the network namespace " + where.path.string(), errno, "run it as root (CAP_SYS_ADMIN)"});
+  const auto failed = [&](int code) {
+    return std::unexpected(Error{"enter the network namespace " + where.path.string(), is_refusal(code) ? EPERM : code,
+                                 "run it as root (CAP_SYS_ADMIN)"});
+  };
+  const Descriptor home{::open(own_namespace, O_RDONLY | O_CLOEXEC)};
+  if (!home.is_open()) return failed(errno);
+  Descriptor there = open_namespace(where);
+  if (!there.is_open()) return failed(errno);
+  // The pid, or the descriptor, can be another's by now.
+  if (inode_of(there) != where.inode) return failed(ENOENT);
+  if (setns(there.get(), CLONE_NEWNET) != 0) return failed(errno);
+  there.close();
   auto result = body();
   if (setns(home.get(), CLONE_NEWNET) != 0) std::abort();
   return result;

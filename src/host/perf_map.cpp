@@ -3,6 +3,7 @@
 
 #include "host/machine.hpp"
 #include "host/process_files.hpp"
+#include "host/processes.hpp"
 
 #include <unistd.h>
 
@@ -23,22 +24,14 @@ struct StatusWords {
   std::optional<std::uint32_t> effective_uid;
 };
 
-std::string_view line_of(std::string_view text, std::string_view key) {
-  const std::size_t at = text.find(key);
-  if (at == std::string_view::npos) return {};
-  text.remove_prefix(at + key.size());
-  return text.substr(0, text.find('\n'));
-}
-
 StatusWords status_words(const std::filesystem::path& root, std::uint32_t pid) {
   StatusWords words{.own_pid = std::to_string(pid), .effective_uid = std::nullopt};
-  const auto text = read_file(root / "proc" / std::to_string(pid) / "status");
+  const auto text = read_file(process_folder(root, pid) / "status");
   if (!text) return words;
-  // The name, which is the process's own choice, has its line breaks escaped (fs/proc/array.c).
-  const std::string_view pids = line_of(*text, "\nNSpid:");
-  if (const std::size_t tab = pids.rfind('\t'); tab != std::string_view::npos) words.own_pid = pids.substr(tab + 1);
+  const std::string_view pids = status_field(*text, "NSpid");
+  if (!pids.empty()) words.own_pid = pids.substr(pids.rfind('\t') + 1);
   // real, effective, saved, of the file system
-  const std::string_view uids = line_of(*text, "\nUid:\t");
+  const std::string_view uids = status_field(*text, "Uid");
   if (const std::size_t tab = uids.find('\t'); tab != std::string_view::npos) {
     std::uint32_t uid = 0;
     if (std::from_chars(uids.data() + tab + 1, uids.data() + uids.size(), uid).ec == std::errc{})

@@ -2,6 +2,7 @@
 #include "host/preflight.hpp"
 
 #include "host/machine.hpp"
+#include "host/processes.hpp"
 
 #include <array>
 #include <charconv>
@@ -21,18 +22,6 @@ constexpr std::array wanted{
                "sockets from before the start in other network namespaces are seen only where a process holds them"},
     Capability{"CAP_SYS_PTRACE", 19, "the program and cgroup of other users' processes stay unknown"},
 };
-
-std::optional<std::uint64_t> effective_capabilities(const std::filesystem::path& root) {
-  const auto status = read_file(root / "proc/self/status");
-  if (!status) return std::nullopt;
-  constexpr std::string_view key = "CapEff:\t";
-  const std::size_t at = status->find(key);
-  if (at == std::string::npos) return std::nullopt;
-  std::uint64_t bits = 0;
-  const char* begin = status->data() + at + key.size();
-  if (std::from_chars(begin, status->data() + status->size(), bits, 16).ec != std::errc{}) return std::nullopt;
-  return bits;
-}
 
 void check_kernel(const std::filesystem::path& root, Preflight& found) {
   const std::string release = machine_names(root).kernel;
@@ -82,6 +71,20 @@ std::optional<KernelVersion> parse_kernel_version(std::string_view release) {
   if (error != std::errc{} || dot == end || *dot != '.') return std::nullopt;
   if (std::from_chars(dot + 1, end, version.minor).ec != std::errc{}) return std::nullopt;
   return version;
+}
+
+std::optional<std::uint64_t> effective_capabilities(const std::filesystem::path& root) {
+  const auto status = read_file(root / "proc/self/status");
+  if (!status) return std::nullopt;
+  const std::string_view text = status_field(*status, "CapEff");
+  std::uint64_t bits = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), bits, 16).ec != std::errc{}) return std::nullopt;
+  return bits;
+}
+
+bool has_capability(const std::filesystem::path& root, unsigned bit) {
+  const auto bits = effective_capabilities(root);
+  return bits && (*bits >> bit & 1U) != 0;
 }
 
 std::optional<Lockdown> read_lockdown(const std::filesystem::path& root) {

@@ -4,6 +4,7 @@
 
 // Can this machine be traced at all? Asked before anything is loaded, so that what is missing is said by its name.
 
+#include <closewatch/core/health.hpp>
 #include <closewatch/core/types.hpp>
 
 #include <filesystem>
@@ -35,12 +36,22 @@ struct Capability {
   std::string_view what_for;
 };
 
+/// The effective capabilities of this process, a bit each (linux/capability.h). Empty where /proc does not tell.
+[[nodiscard]] std::optional<std::uint64_t> effective_capabilities(const std::filesystem::path& root);
+[[nodiscard]] bool has_capability(const std::filesystem::path& root, unsigned bit);
+
 struct Preflight {
   std::vector<std::string> refusals;  ///< reasons why it cannot be done, each with its remedy
   std::vector<std::string> limits;    ///< what will not be seen, and why
 };
 
 [[nodiscard]] Preflight preflight(const std::filesystem::path& root);
+
+/// The same, and more, one by one: `kernel`, `btf`, `lockdown`, `user_namespace`, `cap_bpf`, `cap_perfmon`,
+/// `cap_sys_admin`, `cap_sys_ptrace`, `cap_dac_read_search`, `cap_net_admin`, `bpf_jit`, `pid_namespace`, `hidepid`, in
+/// this order. Where none is `missing` it can be traced, as far as can be told without trying. What is not needed is
+/// not asked: tracefs, memlock limits (Linux 5.11), kernel.unprivileged_bpf_disabled.
+[[nodiscard]] std::vector<Check> checks(const std::filesystem::path& root);
 
 }  // namespace closewatch
 

@@ -14,10 +14,6 @@
 namespace closewatch {
 namespace {
 
-std::filesystem::path folder(const std::filesystem::path& root, std::uint32_t pid) {
-  return root / "proc" / std::to_string(pid);
-}
-
 /// From a descriptor that is only a place (O_PATH): opening a device or a FIFO can wait, or do something.
 std::optional<RegularFile> opened(const Descriptor& place) {
   RegularFile regular;
@@ -33,11 +29,6 @@ std::optional<RegularFile> opened(const std::filesystem::path& path) {
   return opened(Descriptor{::open(path.c_str(), O_PATH | O_CLOEXEC)});
 }
 
-bool still_runs(const std::filesystem::path& root, const ProcessTicks& process) {
-  const auto now = process_now(root, process.pid);
-  return now && now->start_ticks == process.start_ticks;
-}
-
 /// By the names under which the kernel gives a process's own files. A device number is not compared: that of the maps
 /// is the file system's, where stat(2) has another for btrfs and overlayfs.
 std::optional<RegularFile> open_by_process(const std::filesystem::path& root, const ProcessTicks& process,
@@ -46,10 +37,10 @@ std::optional<RegularFile> open_by_process(const std::filesystem::path& root, co
   std::snprintf(range.data(), range.size(), "%llx-%llx", static_cast<unsigned long long>(mapping.start),
                 static_cast<unsigned long long>(mapping.end));
   // This one is the mapped file, whatever its inode number is said to be (overlayfs). It takes a capability.
-  if (auto file = opened(folder(root, process.pid) / "map_files" / range.data())) return file;
+  if (auto file = opened(process_folder(root, process.pid) / "map_files" / range.data())) return file;
   if (auto file = open_within(root, process.pid, mapping.name); file && file->status.st_ino == mapping.inode)
     return file;
-  auto program = opened(folder(root, process.pid) / "exe");
+  auto program = opened(process_folder(root, process.pid) / "exe");
   if (program && program->status.st_ino == mapping.inode) return program;
   return std::nullopt;
 }
@@ -61,14 +52,14 @@ std::optional<RegularFile> open_mapped(const std::filesystem::path& root, const 
   if (mapping.inode == 0 || !mapping.name.starts_with('/')) return std::nullopt;
   auto file = open_by_process(root, process, mapping);
   // Asked last: if it is the same process now, the file was its own.
-  if (file && still_runs(root, process)) return file;
+  if (file && runs_still(root, process)) return file;
   file = opened(std::filesystem::path{root.string() + mapping.name});
   if (file && file->status.st_ino == mapping.inode && file->status.st_dev == mapping.device) return file;
   return std::nullopt;
 }
 
 std::optional<RegularFile> open_within(const std::filesystem::path& root, std::uint32_t pid, const std::string& path) {
-  const Descriptor top{::open((folder(root, pid) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  const Descriptor top{::open((process_folder(root, pid) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
   if (!top.is_open()) return std::nullopt;
   open_how how{};
   how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;

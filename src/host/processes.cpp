@@ -2,6 +2,7 @@
 #include "host/processes.hpp"
 
 #include "host/machine.hpp"
+#include "host/words.hpp"
 
 #include <signal.h>
 
@@ -9,7 +10,6 @@
 #include <array>
 #include <cctype>
 #include <cerrno>
-#include <charconv>
 #include <fstream>
 #include <map>
 #include <set>
@@ -23,18 +23,6 @@ constexpr std::size_t container_id_digits = 64;
 constexpr std::size_t container_name_digits = 12;
 /// A command line can be two megabytes; it stands on every line about its process.
 constexpr std::size_t command_line_limit = 4096;
-
-template <typename Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::filesystem::path folder(const std::filesystem::path& root, std::uint32_t pid) {
-  return root / "proc" / std::to_string(pid);
-}
 
 std::optional<std::string> link_target(const std::filesystem::path& path) {
   std::error_code error;
@@ -56,6 +44,10 @@ std::optional<std::string> command_line(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+std::filesystem::path process_folder(const std::filesystem::path& root, std::uint32_t pid) {
+  return root / "proc" / std::to_string(pid);
+}
 
 std::optional<ProcessStat> parse_stat(std::string_view text) {
   const std::size_t opening = text.find('(');
@@ -79,11 +71,11 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
     if (field == state_field) {
       stat.state = word.front();
     } else if (field == parent_field) {
-      const auto parent = number<std::uint32_t>(word);
+      const auto parent = whole_number<std::uint32_t>(word);
       if (!parent) return std::nullopt;
       stat.parent = *parent;
     } else if (field == start_field) {
-      const auto start = number<std::uint64_t>(word);
+      const auto start = whole_number<std::uint64_t>(word);
       if (!start) return std::nullopt;
       stat.start_ticks = *start;
       return stat;
@@ -92,12 +84,19 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
   return std::nullopt;
 }
 
+std::string_view status_field(std::string_view status, std::string_view key) {
+  const std::string wanted = '\n' + std::string{key} + ":\t";
+  const std::size_t at = status.find(wanted);
+  if (at == std::string_view::npos) return {};
+  status.remove_prefix(at + wanted.size());
+  return status.substr(0, status.find('\n'));
+}
+
 std::optional<std::string> parse_cgroup(std::string_view text) {
   std::optional<std::string> unified;
   std::optional<std::string> systemd;
   while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    const std::string_view line = take_line(text);
     const std::size_t first = line.find(':');
     const std::size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
@@ -123,32 +122,32 @@ std::optional<std::string> container_of(std::string_view cgroup) {
 }
 
 std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid) {
-  const auto text = read_file(folder(root, pid) / "stat");
+  const auto text = read_file(process_folder(root, pid) / "stat");
   if (!text) return std::nullopt;
   const auto stat = parse_stat(*text);
   if (!stat) return std::nullopt;
   return ProcessTicks{pid, stat->start_ticks};
 }
 
+bool runs_still(const std::filesystem::path& root, const ProcessTicks& process) {
+  const auto now = process_now(root, process.pid);
+  return now && now->start_ticks == process.start_ticks;
+}
+
 std::optional<std::uint32_t> thread_group(const std::filesystem::path& root, std::uint32_t id) {
-  const auto status = read_file(folder(root, id) / "status");
-  constexpr std::string_view key = "\nTgid:\t";
-  const std::size_t at = status ? status->find(key) : std::string::npos;
-  if (at == std::string::npos) return std::nullopt;
-  const std::string_view rest = std::string_view{*status}.substr(at + key.size());
-  return number<std::uint32_t>(rest.substr(0, rest.find('\n')));
+  const auto status = read_file(process_folder(root, id) / "status");
+  return status ? whole_number<std::uint32_t>(status_field(*status, "Tgid")) : std::nullopt;
 }
 
 std::optional<ProcessDetails> describe(const std::filesystem::path& root, const ProcessTicks& process) {
-  const std::filesystem::path at = folder(root, process.pid);
+  const std::filesystem::path at = process_folder(root, process.pid);
   ProcessDetails details;
   details.exe = link_target(at / "exe");
   details.cmdline = command_line(at / "cmdline");
   if (const auto text = read_file(at / "cgroup")) details.cgroup = parse_cgroup(*text);
   if (details.cgroup) details.container = container_of(*details.cgroup);
   // Asked last: if it is the same process now, all of the above was its own.
-  const auto now = process_now(root, process.pid);
-  if (!now || now->start_ticks != process.start_ticks) return std::nullopt;
+  if (!runs_still(root, process)) return std::nullopt;
   return details;
 }
 
@@ -158,7 +157,7 @@ bool has_ended(const std::filesystem::path& root, const ProcessTicks& process) {
 }
 
 std::optional<std::string> name_of_living(const std::filesystem::path& root, const ProcessTicks& process) {
-  const auto text = read_file(folder(root, process.pid) / "stat");
+  const auto text = read_file(process_folder(root, process.pid) / "stat");
   auto stat = text ? parse_stat(*text) : std::nullopt;
   const bool over = !stat || stat->start_ticks != process.start_ticks || stat->state == 'Z' || stat->state == 'X';
   if (over) return std::nullopt;
@@ -170,7 +169,7 @@ std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,
   std::map<std::uint32_t, std::pair<std::uint32_t, ProcessTicks>> parents;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator{root / "proc", error}) {
-    const auto pid = number<std::uint32_t>(entry.path().filename().string());
+    const auto pid = whole_number<std::uint32_t>(entry.path().filename().string());
     if (!pid) continue;
     const auto text = read_file(entry.path() / "stat");
     const auto stat = text ? parse_stat(*text) : std::nullopt;

@@ -12,6 +12,9 @@
 
 namespace closewatch {
 
+/// Where the machine below `root` tells of the process, or thread, with this id.
+[[nodiscard]] std::filesystem::path process_folder(const std::filesystem::path& root, std::uint32_t pid);
+
 /// Fields of /proc/PID/stat (proc(5)). The name in it may hold blanks and brackets.
 struct ProcessStat {
   std::string comm;
@@ -21,6 +24,10 @@ struct ProcessStat {
 };
 [[nodiscard]] std::optional<ProcessStat> parse_stat(std::string_view text);
 
+/// What stands after `key:` and a tab in the text of /proc/PID/status; empty where it is missing. No name of a process
+/// can pass for one: line breaks in it are escaped, and it comes first.
+[[nodiscard]] std::string_view status_field(std::string_view status, std::string_view key);
+
 /// The cgroup of /proc/PID/cgroup: the unified hierarchy's, or systemd's where that says nothing but the root.
 [[nodiscard]] std::optional<std::string> parse_cgroup(std::string_view text);
 
@@ -29,6 +36,9 @@ struct ProcessStat {
 
 /// Empty where there is no such process.
 [[nodiscard]] std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid);
+
+/// Still the same process by that pid? What was read of the pid before was its own then.
+[[nodiscard]] bool runs_still(const std::filesystem::path& root, const ProcessTicks& process);
 
 /// The process that this pid, or thread id, belongs to. /proc has a folder by the id of each thread, though none is
 /// listed.

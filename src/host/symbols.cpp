@@ -157,8 +157,7 @@ void Symbols::name_made_code(const ProcessTicks& process, Memory& memory, std::s
   // A file that has not changed has no names for those that it had none for.
   const auto found = look_up_perf_map(root_, process.pid, wanted, unknown ? std::nullopt : memory.perf_map);
   // Asked last: if it is the same process now, the file was its own.
-  const auto now = found ? process_now(root_, process.pid) : std::nullopt;
-  if (!now || now->start_ticks != process.start_ticks) return;
+  if (!found || !runs_still(root_, process)) return;
   if (memory.made.size() + wanted.size() > most_made_names) memory.made.clear();
   memory.perf_map = found->stamp;
   for (std::size_t at = 0; at < wanted.size(); ++at) memory.made[wanted[at] + 1] = found->names[at];

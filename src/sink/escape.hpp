@@ -4,6 +4,7 @@
 
 // Names come from whoever chose them: bytes that are no UTF-8, quotes, line breaks, sequences that steer a terminal.
 
+#include <closewatch/core/address.hpp>
 #include <closewatch/core/types.hpp>
 
 #include <fmt/format.h>
@@ -42,10 +43,6 @@ void append_json(Buffer& out, std::string_view text);
 
 /// As inet_ntop(3).
 void append_address(Buffer& out, const Address& address, Family family);
-[[nodiscard]] std::string address_text(const Address& address, Family family);
-
-/// As `ss` prints it: 127.0.0.1:8080, [::1]:8080.
-[[nodiscard]] std::string endpoint_text(const Endpoint& endpoint, Family family);
 
 }  // namespace closewatch
 

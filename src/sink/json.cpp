@@ -119,16 +119,12 @@ void JsonSink::body(const Hello& hello) {
     append(line_, key);
     append_json(line_, *value);
   }
-  append(line_, ",\"options\":{");
-  std::string_view comma = "";
-  for (const auto& [key, value] : hello.options) {
-    append(line_, comma);
-    append_json(line_, key);
-    append(line_, ":");
-    append_json(line_, value);
-    comma = ",";
-  }
-  append(line_, "}");
+  append(line_, ",\"options\":");
+  json::append_object(line_, hello.options, [](Buffer& out, const auto& option) {
+    append_json(out, option.first);
+    append(out, ":");
+    append_json(out, option.second);
+  });
 }
 
 void JsonSink::body(const Snapshot& row) {
@@ -202,12 +198,9 @@ void JsonSink::body(const Finding& finding) {
     format(line_, FMT_COMPILE("\"{}\""), name(*finding.resolution));
   else
     append(line_, "null");
-  const Condition& condition = finding.condition;
-  format(line_,
-         FMT_COMPILE(",\"age_ns\":{},\"age_is_lower_bound\":{},\"unread_bytes\":{},\"eof\":\"{}\",\"unsent_bytes\":{},"
-                     "\"retransmits\":{},\"probes\":{},\"holders\":"),
-         finding.age_ns, finding.age_is_lower_bound, condition.unread_bytes, name(condition.eof),
-         condition.unsent_bytes, condition.retransmits, condition.probes);
+  append(line_, ",");
+  json::append_condition(line_, finding.age_ns, finding.age_is_lower_bound, finding.condition);
+  append(line_, ",\"holders\":");
   json::append_holders(line_, finding.holders);
   append(line_, ",\"stacks\":");
   json::append_stacks(line_, finding.stacks);

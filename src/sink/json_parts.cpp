@@ -3,6 +3,7 @@
 
 #include <fmt/chrono.h>
 
+#include <cmath>
 #include <ctime>
 
 namespace closewatch::json {
@@ -33,14 +34,7 @@ void append_frame(Buffer& out, const Frame& frame) {
 
 void append_stack(Buffer& out, const std::optional<Stack>& stack) {
   if (!stack) return append(out, "null");
-  std::string_view comma = "";
-  append(out, "[");
-  for (const Frame& frame : stack->frames) {
-    append(out, comma);
-    append_frame(out, frame);
-    comma = ",";
-  }
-  append(out, "]");
+  append_list(out, stack->frames, append_frame);
 }
 
 }  // namespace
@@ -64,6 +58,13 @@ void append_unless_empty(Buffer& out, const std::string& text) {
     append(out, "null");
   else
     append_json(out, text);
+}
+
+void append_number(Buffer& out, const std::optional<double>& value) {
+  if (value && std::isfinite(*value))
+    format(out, FMT_COMPILE("{}"), std::round(*value * 1000) / 1000);
+  else
+    append(out, "null");
 }
 
 void append_time(Buffer& out, std::int64_t time_ns) {
@@ -124,16 +125,19 @@ void append_process(Buffer& out, const Process& process) {
   append(out, process.entry->exited ? ",\"exited\":true}" : ",\"exited\":false}");
 }
 
+void append_condition(Buffer& out, std::uint64_t age_ns, bool age_is_lower_bound, const Condition& condition) {
+  format(out,
+         FMT_COMPILE("\"age_ns\":{},\"age_is_lower_bound\":{},\"unread_bytes\":{},\"eof\":\"{}\",\"unsent_bytes\":{},"
+                     "\"retransmits\":{},\"probes\":{}"),
+         age_ns, age_is_lower_bound, condition.unread_bytes, name(condition.eof), condition.unsent_bytes,
+         condition.retransmits, condition.probes);
+}
+
 void append_holders(Buffer& out, const std::vector<Holder>& holders) {
-  std::string_view comma = "";
-  append(out, "[");
-  for (const Holder& holder : holders) {
-    append(out, comma);
-    append_mention(out, holder.process);
-    format(out, FMT_COMPILE(",\"fd\":{}}}"), holder.fd);
-    comma = ",";
-  }
-  append(out, "]");
+  append_list(out, holders, [](Buffer& to, const Holder& holder) {
+    append_mention(to, holder.process);
+    format(to, FMT_COMPILE(",\"fd\":{}}}"), holder.fd);
+  });
 }
 
 void append_stacks(Buffer& out, const std::optional<Stacks>& stacks) {
@@ -151,18 +155,13 @@ void append_advice(Buffer& out, Kind kind) {
 }
 
 void append_states(Buffer& out, const std::array<std::uint64_t, state_slots>& values) {
-  std::string_view comma = "";
-  append(out, "{");
-  for (const State state : listed_states) {
+  append_object(out, listed_states, [&values](Buffer& to, State state) {
     const std::uint64_t value = values[std::to_underlying(state)];
-    if (value == 0) continue;
-    append(out, comma);
-    append_word(out, name(state));
-    append(out, ":");
-    append(out, value);
-    comma = ",";
-  }
-  append(out, "}");
+    if (value == 0) return;
+    append_word(to, name(state));
+    append(to, ":");
+    append(to, value);
+  });
 }
 
 }  // namespace closewatch::json

@@ -12,6 +12,7 @@
 #include <fmt/compile.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <memory>
@@ -28,10 +29,39 @@ void format(Buffer& out, auto compiled, Values&&... values) {
   fmt::format_to(std::back_inserter(out), compiled, std::forward<Values>(values)...);
 }
 
+/// Each with a comma before the next; an item that appends nothing is left out.
+template <typename Items, typename Append>
+void append_series(Buffer& out, const Items& items, Append&& append_item) {
+  const std::size_t before = out.size();
+  for (const auto& item : items) {
+    const std::size_t begin = out.size();
+    if (begin != before) out.push_back(',');
+    const std::size_t after_comma = out.size();
+    append_item(out, item);
+    if (out.size() == after_comma) out.resize(begin);
+  }
+}
+template <typename Items, typename Append>
+void append_list(Buffer& out, const Items& items, Append&& append_item) {
+  out.push_back('[');
+  append_series(out, items, std::forward<Append>(append_item));
+  out.push_back(']');
+}
+/// The items append a key and a value.
+template <typename Items, typename Append>
+void append_object(Buffer& out, const Items& items, Append&& append_item) {
+  out.push_back('{');
+  append_series(out, items, std::forward<Append>(append_item));
+  out.push_back('}');
+}
+
 void append_or_null(Buffer& out, const std::optional<std::string>& text);
 void append_or_null(Buffer& out, const std::optional<std::uint64_t>& value);
 /// null where it is empty.
 void append_unless_empty(Buffer& out, const std::string& text);
+
+/// To the thousandth: what is measured by the second is not known any better. null where it is none, or infinite.
+void append_number(Buffer& out, const std::optional<double>& value);
 
 /// RFC 3339, UTC, nanoseconds.
 void append_time(Buffer& out, std::int64_t time_ns);
@@ -50,6 +80,8 @@ void append_before_uid(Buffer& out, const ProcessDetails& details);
 void append_after_uid(Buffer& out, const ProcessDetails& details);
 void append_process(Buffer& out, const Process& process);
 
+/// What a socket in CLOSE_WAIT was found like: the keys from `age_ns` to `probes`.
+void append_condition(Buffer& out, std::uint64_t age_ns, bool age_is_lower_bound, const Condition& condition);
 void append_holders(Buffer& out, const std::vector<Holder>& holders);
 void append_stacks(Buffer& out, const std::optional<Stacks>& stacks);
 /// A string: what it means, then what to do.

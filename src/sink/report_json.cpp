@@ -4,43 +4,20 @@
 #include "sink/json_parts.hpp"
 #include "sink/pattern.hpp"
 
-#include <cmath>
-
 namespace closewatch {
 namespace {
 
+using json::append_list;
+using json::append_number;
 using json::append_or_null;
 using json::format;
-
-/// To the thousandth: what is measured by the second is not known any better.
-void append_number(Buffer& out, const std::optional<double>& value) {
-  if (value && std::isfinite(*value))
-    format(out, FMT_COMPILE("{}"), std::round(*value * 1000) / 1000);
-  else
-    append(out, "null");
-}
-
-template <typename Items, typename Append>
-void append_list(Buffer& out, const Items& items, Append&& append_item) {
-  std::string_view comma = "";
-  append(out, "[");
-  for (const auto& item : items) {
-    append(out, comma);
-    append_item(out, item);
-    comma = ",";
-  }
-  append(out, "]");
-}
 
 void append_socket(Buffer& out, const SocketReport& socket) {
   append(out, "{\"conn\":");
   json::append_connection(out, socket.connection);
-  const Condition& condition = socket.condition;
-  format(out,
-         FMT_COMPILE(",\"age_ns\":{},\"age_is_lower_bound\":{},\"unread_bytes\":{},\"eof\":\"{}\",\"unsent_bytes\":{},"
-                     "\"retransmits\":{},\"probes\":{},\"attribution\":\"{}\",\"holders\":"),
-         socket.age_ns, socket.age_is_lower_bound, condition.unread_bytes, name(condition.eof), condition.unsent_bytes,
-         condition.retransmits, condition.probes, name(socket.attribution));
+  append(out, ",");
+  json::append_condition(out, socket.age_ns, socket.age_is_lower_bound, socket.condition);
+  format(out, FMT_COMPILE(",\"attribution\":\"{}\",\"holders\":"), name(socket.attribution));
   json::append_holders(out, socket.holders);
   append(out, "}");
 }
@@ -92,14 +69,12 @@ void append_descriptors(Buffer& out, const std::optional<DescriptorUse>& use) {
 }
 
 void append_endings(Buffer& out, const std::array<std::uint64_t, ending_count>& endings) {
-  std::string_view comma = "";
-  append(out, "{");
-  for (std::size_t ending = 0; ending < endings.size(); ++ending) {
-    if (endings[ending] == 0) continue;
-    format(out, FMT_COMPILE("{}\"{}\":{}"), comma, name(static_cast<Ending>(ending)), endings[ending]);
-    comma = ",";
-  }
-  append(out, "}");
+  json::append_object(out, endings, [&endings](Buffer& to, const std::uint64_t& count) {
+    if (count == 0) return;
+    json::append_word(to, name(static_cast<Ending>(&count - endings.data())));
+    append(to, ":");
+    append(to, count);
+  });
 }
 
 /// The keys that a process and a workload have in common.

@@ -3,6 +3,7 @@
 
 #include "sink/page.hpp"
 #include "sink/pattern.hpp"
+#include "sink/report_time_wait.hpp"
 #include "sink/report_words.hpp"
 
 #include <fmt/compile.h>
@@ -33,14 +34,19 @@ struct Row {
   const Findings* findings = nullptr;
 };
 
-bool is_troubled(const Row& row) { return row.findings->close_wait.leaked + row.findings->close_wait.stuck != 0; }
+bool is_at_fault(const Row& row) { return row.findings->close_wait.leaked + row.findings->close_wait.stuck != 0; }
+
+/// More is to be said of it than a row holds.
+bool is_troubled(const Row& row) { return is_at_fault(row) || is_near_end(*row.findings) || piles_up(*row.findings); }
 
 /// Something of it is on its way out, if only in TIME_WAIT: of the rest there is nothing to tell.
 bool is_closing(const Row& row) { return row.findings->close_wait.now + row.findings->time_wait.now != 0; }
 
 Colour colour_of(const Row& row) {
   const CloseWaitReport& close_wait = row.findings->close_wait;
-  return close_wait.leaked != 0 ? Colour::red : close_wait.stuck != 0 ? Colour::yellow : Colour::none;
+  if (close_wait.leaked != 0) return Colour::red;
+  const Colour ports = port_colour(*row.findings);
+  return close_wait.stuck != 0 && ports == Colour::none ? Colour::yellow : ports;
 }
 
 /// "65535/1M": limits are round numbers.
@@ -62,12 +68,17 @@ std::string_view trend_of(const CloseWaitReport& close_wait) {
 class Text {
  public:
   Text(const Report& report, const TextSink::Style& style, ReportRows rows)
-      : report_(report), style_(style), by_(rows), page_(style.wide ? wide : narrow, style.colour) {}
+      : report_(report),
+        style_(style),
+        by_(rows),
+        page_(style.wide ? wide : narrow, style.colour),
+        time_wait_(page_, style.utf8) {}
 
   std::string write() {
     head();
     verdict();
     table();
+    machine();
     return page_.text();
   }
 
@@ -75,6 +86,7 @@ class Text {
   void head();
   void verdict();
   void table();
+  void machine();
   [[nodiscard]] std::string more(std::size_t number) const;
   void titles();
   void row(const Row& row);
@@ -95,6 +107,7 @@ class Text {
   TextSink::Style style_;
   ReportRows by_;
   Page page_;
+  TimeWaitText time_wait_;
   std::set<Kind> advised_;
 };
 
@@ -142,6 +155,7 @@ void Text::verdict() {
   else
     page_.paragraph(0, fmt::format(FMT_COMPILE("No leak was seen, though not all could be seen: {}."), looked),
                     Colour::yellow);
+  time_wait_.summary(report_);
   if (report_.mended.count == 0) return;
   std::string mended = words::count(report_.mended.count, "finding") + " mended by the program while it was watched";
   if (report_.mended.longest_ns) mended += ", the longest after " + duration_text(*report_.mended.longest_ns);
@@ -202,7 +216,8 @@ std::string Text::name_of(const Row& row, std::size_t width) const {
 
 void Text::table() {
   std::vector<Row> all = rows();
-  const auto healthy = std::stable_partition(all.begin(), all.end(), is_troubled);
+  const auto noted = std::stable_partition(all.begin(), all.end(), is_at_fault);
+  const auto healthy = std::stable_partition(noted, all.end(), is_troubled);
   const auto idle = std::stable_partition(healthy, all.end(), is_closing);
   const auto troubled = static_cast<std::size_t>(healthy - all.begin());
   const auto worth_a_row = static_cast<std::size_t>(idle - healthy);
@@ -214,7 +229,9 @@ void Text::table() {
     details(all[at]);
   }
   if (troubled > troubled_shown)
-    page_.paragraph(0, "and " + more(troubled - troubled_shown) + " with leaked or stuck sockets (--json has all)");
+    page_.paragraph(0, "and " + more(troubled - troubled_shown) +
+                           (healthy == noted ? " with leaked or stuck sockets" : " worth a look") +
+                           " (--json has all)");
   const std::size_t shown = std::min(worth_a_row, troubled == 0 ? healthy_shown : healthy_shown_below_trouble);
   for (std::size_t at = 0; at < shown; ++at) row(all[troubled + at]);
   if (const std::size_t rest = all.size() - troubled - shown; rest != 0)
@@ -281,6 +298,7 @@ void Text::details(const Row& row) {
         fmt::format(FMT_COMPILE("descriptors: {} of {} in use, none left in {} at this rate"), use->open,
                     use->soft_limit, duration_text(static_cast<std::uint64_t>(*use->seconds_left * second_ns))),
         Colour::red);
+  time_wait_.write(*row.findings);
 }
 
 std::string Text::headline(const GroupReport& group) const {
@@ -362,6 +380,23 @@ void Text::within_limit(const CloseWaitReport& close_wait) {
     kinds += fmt::format(FMT_COMPILE("{}{} {}"), kinds.empty() ? "" : "; ", group.count, words::of(group.kind));
   }
   if (sum != 0) page_.item(2, words::count(sum, "other") + " not at fault so far: " + kinds);
+}
+
+/// What `doctor` would say too; what is merely good to know it says alone.
+void Text::machine() {
+  bool first = true;
+  for (const HostFinding& finding : report_.host_findings) {
+    if (finding.severity == HostFinding::Severity::info) continue;
+    if (std::exchange(first, false)) {
+      page_.blank();
+      page_.paragraph(0, "This machine");
+    }
+    const bool critical = finding.severity == HostFinding::Severity::critical;
+    page_.item(2, fmt::format(FMT_COMPILE("{}: {}"), name(finding.severity), show(finding.text)),
+               critical ? Colour::red : Colour::yellow);
+    if (!finding.remedy.empty()) page_.paragraph(4, show(finding.remedy));
+    if (!finding.avoid.empty()) page_.paragraph(4, show(finding.avoid));
+  }
 }
 
 }  // namespace

@@ -142,8 +142,13 @@ void TextSink::body(const Transition& transition) {
       .in_state_ns = transition.in_state_ns,
       .more = {},
   };
+  if (transition.ending)
+    line.word = name(*transition.ending);
+  else if (is_end_of_bucket(transition.cause))
+    line.word = name(transition.cause);
   if (style_.wide) {
     line.more = name(transition.cause);
+    if (transition.by_sweep) line.more += ", found by a sweep";
     if (transition.actor)
       line.more += fmt::format(FMT_COMPILE(" by {}/{}"), printable(text(transition.actor->comm), style_.utf8, 0),
                                transition.actor->key.pid);
@@ -153,7 +158,9 @@ void TextSink::body(const Transition& transition) {
 
 // The end of a connection stands on the line of its last transition; an orphan handed to a FIN_WAIT2 bucket has none.
 void TextSink::body(const Closed& closed) {
-  if (closed.bucket != Bucket::fin_wait2 && types_.has(EventType::transition)) return;
+  // Otherwise its last transition has said it all.
+  const bool says_more = closed.bucket == Bucket::fin_wait2 || closed.bucket == Bucket::unknown;
+  if (!says_more && types_.has(EventType::transition)) return;
   Line line{
       .time_ns = closed.time_ns,
       .connection = &closed.connection,
@@ -166,6 +173,7 @@ void TextSink::body(const Closed& closed) {
       .in_state_ns = closed.in_state_ns,
       .more = {},
   };
+  line.word = name(closed.ending);
   if (closed.bucket == Bucket::fin_wait2) line.from = State::fin_wait2;
   if (style_.wide) {
     line.more = fmt::format(FMT_COMPILE("first FIN {}, sent {}, received {}"), name(closed.first_fin),
@@ -263,10 +271,10 @@ std::size_t TextSink::append_change(const Line& line) {
     columns += short_name(*line.from).size() + 1;
   }
   append(line_, line.to);
-  if (line.ending) {
+  if (!line.word.empty()) {
     line_.push_back(' ');
-    append(line_, name(*line.ending));
-    columns += 1 + name(*line.ending).size();
+    append(line_, line.word);
+    columns += 1 + line.word.size();
   }
   return columns;
 }
@@ -280,8 +288,8 @@ void TextSink::show_wide(const Line& line, std::string_view pid, std::string_vie
   fmt::format_to(std::back_inserter(line_), FMT_COMPILE("{} {:>7} {} {:<8} {:<21} {:<21} {}{}{} {:>6} {:<14} {}{}"),
                  clock(line.time_ns, 6), pid, printable(comm, style_.utf8, 15), name(line.responsible->attribution),
                  endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), colour,
-                 padded(change, 23, style_.utf8), colour.empty() ? "" : "\x1b[0m", age_text(line),
-                 line.ending ? name(*line.ending) : "", line.more, line.connection->mptcp ? " (MPTCP subflow)" : "");
+                 padded(change, 23, style_.utf8), colour.empty() ? "" : "\x1b[0m", age_text(line), line.word, line.more,
+                 line.connection->mptcp ? " (MPTCP subflow)" : "");
 }
 
 std::string TextSink::age_text(const Line& line) const {

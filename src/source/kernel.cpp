@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "kernel.hpp"
 
-#include <closewatch/abi/control.h>
-#include <closewatch/abi/record.h>
+#include "programs.hpp"
+
 #include <closewatch/base/descriptor.hpp>
 
-#include <bpf/bpf.h>
-#include <bpf/btf.h>
-#include <bpf/libbpf.h>
-#include <closewatch_bpf.skel.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -53,12 +49,6 @@ int print(libbpf_print_level level, const char* format, va_list arguments) noexc
   return 0;
 }
 
-struct Skeleton {
-  void operator()(closewatch_bpf* skeleton) const { closewatch_bpf__destroy(skeleton); }
-};
-struct Link {
-  void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-};
 struct Ring {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
@@ -134,21 +124,16 @@ std::expected<void, Error> fill_filters(closewatch_bpf& skeleton, const KernelSe
   return fill_pids(skeleton, settings.pids);
 }
 
-/// A tp_btf program whose tracepoint the kernel does not have would fail the whole load: look first.
-bool has_tracepoint(const btf* kernel, const char* name) {
-  return btf__find_by_name_kind(kernel, (std::string{"btf_trace_"} + name).c_str(), BTF_KIND_TYPEDEF) > 0;
-}
-
 }  // namespace
 
 struct KernelSource::State {
-  std::unique_ptr<closewatch_bpf, Skeleton> skeleton;
+  SkeletonPtr skeleton;
   std::unique_ptr<ring_buffer, Ring> events;
   std::unique_ptr<ring_buffer, Ring> rows;
-  std::vector<std::unique_ptr<bpf_link, Link>> links;
-  std::unique_ptr<bpf_link, Link> tables_walk;
-  std::unique_ptr<bpf_link, Link> files_walk;
-  std::unique_ptr<bpf_link, Link> sockets_walk;
+  std::vector<LinkPtr> links;
+  LinkPtr tables_walk;
+  LinkPtr files_walk;
+  LinkPtr sockets_walk;
   Round event_round;  // libbpf keeps pointers to these two: the State never moves
   Round row_round;
   std::vector<std::string> degraded;
@@ -214,15 +199,9 @@ std::expected<void, Error> KernelSource::attach() {
     state.links.emplace_back(link);
   }
 
-  bpf_iter_link_info info{};
-  info.map.map_fd = static_cast<__u32>(bpf_map__fd(skeleton.maps.sockets));
-  bpf_iter_attach_opts of_map{};
-  of_map.sz = sizeof of_map;
-  of_map.link_info = &info;
-  of_map.link_info_len = sizeof info;
   state.tables_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_tcp, nullptr));
   state.files_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_files, nullptr));
-  state.sockets_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_sockets, &of_map));
+  state.sockets_walk.reset(attach_storage_walk(skeleton.progs.walk_sockets, skeleton.maps.sockets));
   if (!state.tables_walk || !state.files_walk || !state.sockets_walk)
     return std::unexpected(error_of("attach the iterators", errno));
   return {};

@@ -41,6 +41,11 @@ struct Judged {
   std::uint64_t resolved_ns = 0;
 };
 
+/// How long it had been in its state at `time_ns`; 0 where that was before.
+[[nodiscard]] inline std::uint64_t age_at(const Judged& socket, std::uint64_t time_ns) {
+  return time_ns > socket.since_ns ? time_ns - socket.since_ns : 0;
+}
+
 /// What a sweep, or the end of a socket, has changed about what is thought of it.
 struct Judgement {
   Finding::Status status = Finding::Status::raised;

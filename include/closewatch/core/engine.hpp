@@ -220,6 +220,8 @@ class Engine {
   std::vector<SocketRow> census_;
   std::vector<PortRow> bound_;  ///< ports without a connection, of the walk under way
   std::vector<PortRow> census_bound_;
+  std::unordered_map<Route, std::uint64_t, RouteHash> others_before_;  ///< others_by_route() of the first census
+  std::uint64_t others_before_ns_ = 0;
   std::unordered_map<std::uint64_t, KnownStacks> stacks_;
   std::uint64_t stacks_refused_ = 0;
   std::optional<std::uint64_t> longest_mended_ns_;

@@ -153,6 +153,10 @@ struct Report {
 [[nodiscard]] std::uint64_t leaked(const Report& report);
 [[nodiscard]] std::uint64_t stuck(const Report& report);
 
+/// How many connections have a port of their own on a route, in any state but TIME_WAIT; orphans' buckets not among
+/// them.
+[[nodiscard]] std::unordered_map<Route, std::uint64_t, RouteHash> others_by_route(const std::vector<SocketRow>& rows);
+
 /// All that a report is made of. Filters have been applied to it. Boot times are of the clock that `to_ns` less
 /// `realtime_offset_ns` is of.
 struct ReportInput {
@@ -167,14 +171,16 @@ struct ReportInput {
   std::vector<SocketRow> rows;      ///< of the last walk, in every state, LISTEN too
   std::vector<PortRow> bound;       ///< of the last walk: bound and not connected
   std::map<std::uint32_t, NamespaceHealth> namespaces;  ///< as they were told, by inode; without what is worked out
-  std::vector<Judged> judged;       ///< Detector::sockets()
-  std::vector<Judged> ended;        ///< Detector::ended()
+  std::unordered_map<Route, std::uint64_t, RouteHash> others_before;  ///< others_by_route() of the first census
+  std::uint64_t others_before_ns = 0;  ///< when that was, after boot; 0: there was none
+  std::vector<Judged> judged;  ///< Detector::sockets()
+  std::vector<Judged> ended;  ///< Detector::ended()
   std::function<std::optional<Trend>(WorkloadId, Kind)> trend;  ///< Detector::trend(); empty: none is known
   MendedReport mended;
   std::unordered_map<ProcessKey, DescriptorUse, ProcessKeyHash> descriptors;
-  bool with_stacks = false;                           ///< groups are told apart by them
-  std::unordered_map<std::uint64_t, Stacks> stacks;   ///< by cookie
-  bool verbose = false;                               ///< every socket of a group
+  bool with_stacks = false;  ///< groups are told apart by them
+  std::unordered_map<std::uint64_t, Stacks> stacks;  ///< by cookie
+  bool verbose = false;  ///< every socket of a group
 
   const Ledger& ledger;
   const Accounts& accounts;

@@ -103,6 +103,9 @@ struct Tuple {
   bool operator==(const Tuple&) const = default;
 };
 
+/// With an IPv4-mapped address in either place: as Family::ipv4. Where the other is no IPv4 address, it is 0.0.0.0.
+[[nodiscard]] Tuple unmapped(const Tuple& tuple);
+
 /// Names a connection: never its addresses or a pointer, which come back.
 struct ConnectionId {
   std::uint32_t netns = 0;
@@ -164,6 +167,10 @@ struct Process {
 [[nodiscard]] std::string_view name(FirstFin first);
 [[nodiscard]] std::string_view name(Ending ending);
 [[nodiscard]] std::string_view name(Bucket bucket);
+
+[[nodiscard]] constexpr bool is_end_of_bucket(Cause cause) {
+  return cause == Cause::expired || cause == Cause::reused || cause == Cause::overflow || cause == Cause::gone;
+}
 
 /// On the close path: out of ESTABLISHED and not yet over.
 [[nodiscard]] bool is_closing(State state);

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <closewatch/core/ports.hpp>
+
+#include <closewatch/core/ledger.hpp>
+
+#include <algorithm>
+#include <iterator>
+#include <tuple>
+#include <utility>
+
+namespace closewatch {
+namespace {
+
+constexpr double second_ns = 1e9;
+constexpr std::uint64_t ms_ns = 1'000'000;
+/// Before 6.14, which has tcp_tw_reuse_delay: a second, by a clock of seconds.
+constexpr std::uint64_t usual_reuse_delay_ms = 1000;
+
+bool is_loopback(Family family, const Address& address) {
+  constexpr Address ipv6_loopback{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  return family == Family::ipv4 ? address[0] == 127 : address == ipv6_loopback;
+}
+
+bool contains(const PortRange& range, std::uint16_t port) { return range.first <= port && port <= range.last; }
+
+bool is_reserved(const TcpSettings& settings, std::uint16_t port) {
+  return std::any_of(settings.reserved_ports.begin(), settings.reserved_ports.end(),
+                     [port](const PortRange& range) { return contains(range, port); });
+}
+
+/// None of those that connect() may choose from (inet_sk_get_local_port_range(), inet_is_local_reserved_port()).
+bool is_candidate(const TcpSettings& settings, std::uint16_t port) {
+  return settings.port_range && contains(*settings.port_range, port) && !is_reserved(settings, port);
+}
+
+// tcp_twsk_unique(): one of its addresses is enough. A socket bound to the device `lo` counts there too; it is not seen
+// here, and has such addresses as a rule.
+bool may_reuse(const TcpSettings& settings, const Route& route) {
+  if (number(settings.values, "tcp_timestamps").value_or(1) == 0) return false;
+  switch (number(settings.values, "tcp_tw_reuse").value_or(0)) {
+    case 0: return false;
+    case 2: return is_loopback(route.family, route.local) || is_loopback(route.family, route.peer.address);
+    default: return true;
+  }
+}
+
+std::uint64_t hold_of(const TcpSettings& settings, const Route& route) {
+  if (!may_reuse(settings, route)) return time_wait_ns;
+  const std::uint64_t delay = number(settings.values, "tcp_tw_reuse_delay").value_or(usual_reuse_delay_ms);
+  return std::clamp(delay * ms_ns, ms_ns, time_wait_ns);  // as the kernel bounds it
+}
+
+/// What TIME_WAIT will take at this pace for good, and the other states now.
+std::optional<double> seconds_until_full(const RouteUse& use, const Pace& pace, double other, double hold_seconds) {
+  const auto usable = static_cast<double>(use.usable);
+  const auto in_use = static_cast<double>(use.in_use);
+  const double steady = pace.entered_per_second * hold_seconds + other;
+  if (steady > usable) {
+    if (pace.net_per_second <= 0) return std::nullopt;
+    return (usable - in_use) / pace.net_per_second;
+  }
+  // TIME_WAIT ends by itself; what grows beside it does not.
+  if (pace.other_per_second <= 0) return std::nullopt;
+  return (usable - std::max(steady, in_use)) / pace.other_per_second;
+}
+
+}  // namespace
+
+void Ports::set(std::uint32_t netns, const TcpSettings& settings) {
+  Namespace& where = namespaces_[netns];
+  where = {settings, 0, {}};
+  if (!settings.port_range) return;
+  const auto& [first, last] = *settings.port_range;
+  for (std::uint32_t port = first; port <= last; ++port)
+    if (is_candidate(settings, static_cast<std::uint16_t>(port))) ++where.candidates;
+}
+
+void Ports::bind(std::uint32_t netns, std::uint16_t port) {
+  const auto found = namespaces_.find(netns);
+  if (found != namespaces_.end() && is_candidate(found->second.settings, port)) found->second.bound.insert(port);
+}
+
+bool Ports::is_usable(const Namespace& where, std::uint16_t port) {
+  return is_candidate(where.settings, port) && !where.bound.contains(port);
+}
+
+Ports::Use* Ports::use_of(const Route& route, std::uint16_t port) {
+  const auto found = namespaces_.find(route.netns);
+  if (found == namespaces_.end() || !is_usable(found->second, port)) return nullptr;
+  return &uses_[route];
+}
+
+void Ports::use(const Route& route, std::uint16_t port) {
+  if (Use* use = use_of(route, port)) ++use->other;
+}
+
+void Ports::wait(const Route& route, std::uint16_t port, std::optional<std::uint64_t> age_ns) {
+  Use* use = use_of(route, port);
+  if (use == nullptr) return;
+  ++use->time_wait;
+  const std::uint64_t hold = hold_ns(route);
+  if (hold == time_wait_ns || (age_ns && *age_ns < hold)) ++use->held;
+}
+
+std::uint64_t Ports::hold_ns(const Route& route) const {
+  const auto found = namespaces_.find(route.netns);
+  return found == namespaces_.end() ? time_wait_ns : hold_of(found->second.settings, route);
+}
+
+std::uint64_t Ports::usable(std::uint32_t netns) const {
+  const auto found = namespaces_.find(netns);
+  return found == namespaces_.end() ? 0 : found->second.candidates - found->second.bound.size();
+}
+
+std::optional<RouteUse> Ports::of(const Route& route, const std::optional<Pace>& pace) const {
+  const auto found = uses_.find(route);
+  if (found == uses_.end()) return std::nullopt;
+  const Use& use = found->second;
+  const double hold_seconds = static_cast<double>(hold_ns(route)) / second_ns;
+  RouteUse out;
+  out.route = route;
+  out.usable = usable(route.netns);
+  out.in_use = use.other + use.held;
+  out.time_wait = use.time_wait;
+  const std::uint64_t free_of_others = out.usable - std::min(out.usable, use.other);
+  out.sustainable_per_second = static_cast<double>(free_of_others) / hold_seconds;
+  if (out.in_use >= out.usable)
+    out.seconds_left = 0;  // none is free: that nothing grows any more is how it looks
+  else if (pace)
+    out.seconds_left = seconds_until_full(out, *pace, static_cast<double>(use.other), hold_seconds);
+  return out;
+}
+
+std::vector<Route> Ports::routes() const {
+  std::vector<std::pair<double, Route>> ranked;
+  for (const auto& [route, use] : uses_)
+    if (use.other + use.held != 0)
+      ranked.emplace_back(static_cast<double>(use.other + use.held) / static_cast<double>(usable(route.netns)), route);
+  std::sort(ranked.begin(), ranked.end(), [](const auto& left, const auto& right) {
+    return std::tie(right.first, left.second) < std::tie(left.first, right.second);
+  });
+  std::vector<Route> out;
+  out.reserve(ranked.size());
+  std::transform(ranked.begin(), ranked.end(), std::back_inserter(out), [](const auto& one) { return one.second; });
+  return out;
+}
+
+}  // namespace closewatch

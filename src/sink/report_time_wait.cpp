@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sink/report_time_wait.hpp"
+
+#include "sink/pattern.hpp"
+#include "sink/report_words.hpp"
+
+#include <fmt/compile.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace closewatch {
+namespace {
+
+constexpr double second_ns = 1e9;
+constexpr double near_seconds = 86'400;
+constexpr double urgent_seconds = 600;
+constexpr std::size_t endpoints_shown = 5;
+constexpr std::uint64_t much_time_wait = 1000;
+
+// Advice that is right for every kernel that closewatch runs on (contract, section 5).
+constexpr std::string_view what_helps =
+    "TIME_WAIT is with the side that closes first, for 60 s, and each holds a port of its route. What helps: reuse "
+    "connections (keep-alive, a pool), let the other side close first, a wider ip_local_port_range, more source or "
+    "destination addresses, IP_BIND_ADDRESS_NO_PORT before bind() to an address; tcp_tw_reuse=1, on the connecting "
+    "side, where both have timestamps.";
+constexpr std::string_view what_does_not =
+    "What does not: tcp_tw_recycle is gone since Linux 4.12 and broke clients behind NAT; tcp_fin_timeout bounds "
+    "orphaned FIN_WAIT2, not TIME_WAIT; a lower tcp_max_tw_buckets and SO_LINGER 0 take away what TIME_WAIT protects, "
+    "and lose data.";
+
+bool is_full(const RouteUse& use) { return use.in_use >= use.usable; }
+
+bool is_near(const TimeWaitEndpoint& endpoint) {
+  const auto& use = endpoint.ports;
+  return use && ((use->seconds_left && *use->seconds_left < near_seconds) || use->in_use * 10 > use->usable * 9);
+}
+
+bool is_urgent(const RouteUse& use) { return is_full(use) || (use.seconds_left && *use.seconds_left < urgent_seconds); }
+
+std::string seconds_text(double seconds) { return duration_text(static_cast<std::uint64_t>(seconds * second_ns)); }
+
+/// "1.7", "250"
+std::string rate_text(double per_second) {
+  return per_second < 10 ? fmt::format(FMT_COMPILE("{:.1f}"), per_second)
+                         : fmt::format(FMT_COMPILE("{:.0f}"), per_second);
+}
+
+std::string use_text(const RouteUse& use) {
+  std::string text = fmt::format(FMT_COMPILE("{} of {} in use"), use.in_use, words::count(use.usable, "port"));
+  if (is_full(use))
+    text += "; connect() fails now (EADDRNOTAVAIL)";
+  else if (use.seconds_left && *use.seconds_left < near_seconds)
+    text += fmt::format(FMT_COMPILE("; connect() fails in {} at this rate"), seconds_text(*use.seconds_left));
+  else
+    return text;
+  return text + fmt::format(FMT_COMPILE("; at most {} connections a second can be sustained"),
+                            rate_text(use.sustainable_per_second));
+}
+
+/// The nearest to the end first, then as they are: the most first.
+std::vector<const TimeWaitEndpoint*> by_urgency(const TimeWaitReport& time_wait) {
+  std::vector<const TimeWaitEndpoint*> out;
+  for (const TimeWaitEndpoint& endpoint : time_wait.by_endpoint) out.push_back(&endpoint);
+  const auto rank = [](const TimeWaitEndpoint* one) {
+    constexpr double never = 1e18;
+    return is_near(*one) ? one->ports->seconds_left.value_or(near_seconds) : never;
+  };
+  std::stable_sort(out.begin(), out.end(),
+                   [&](const auto* left, const auto* right) { return rank(left) < rank(right); });
+  return out;
+}
+
+struct Pile {
+  State state;
+  std::string_view words;
+};
+
+constexpr std::array pile_words{
+    Pile{State::fin_wait1, "the peer acknowledges neither the end nor, perhaps, the data before it"},
+    Pile{State::closing, "both sides have ended, and the peer does not acknowledge it"},
+    Pile{State::last_ack, "the peer has ended first and does not acknowledge the answer to it"},
+};
+
+std::uint64_t count_of(const Findings& findings, State state) { return findings.states[std::to_underlying(state)]; }
+
+std::string_view abort_words(Ending ending) {
+  switch (ending) {
+    case Ending::rst_linger0: return "by SO_LINGER 0";
+    case Ending::rst_unread: return "closed with data unread";
+    case Ending::rst_linger2: return "by TCP_LINGER2 below 0";
+    case Ending::rst_late_data: return "closed while the peer still sent";
+    case Ending::rst_received: return "reset by the peer";
+    case Ending::timeout: return "timed out";
+    case Ending::refused: return "refused";
+    case Ending::unreachable: return "unreachable";
+    case Ending::never_accepted: return "never accepted, and their listener went away";
+    case Ending::killed: return "killed from outside (ss -K)";
+    case Ending::fin:
+    case Ending::fin_timeout:
+    case Ending::abandoned:
+    case Ending::disconnected:
+    case Ending::unknown: return {};
+  }
+  std::unreachable();
+}
+
+std::uint64_t aborts_of(const Findings& findings) {
+  std::uint64_t sum = 0;
+  for (std::size_t ending = 0; ending < findings.endings.size(); ++ending)
+    if (!abort_words(static_cast<Ending>(ending)).empty()) sum += findings.endings[ending];
+  return sum;
+}
+
+const TimeWaitEndpoint* nearest(const Findings& findings) {
+  const std::vector<const TimeWaitEndpoint*> all = by_urgency(findings.time_wait);
+  return !all.empty() && is_near(*all.front()) ? all.front() : nullptr;
+}
+
+}  // namespace
+
+bool is_near_end(const Findings& findings) {
+  const auto& all = findings.time_wait.by_endpoint;
+  return std::any_of(all.begin(), all.end(), is_near);
+}
+
+Colour port_colour(const Findings& findings) {
+  const TimeWaitEndpoint* endpoint = nearest(findings);
+  if (endpoint == nullptr) return Colour::none;
+  return is_urgent(*endpoint->ports) ? Colour::red : Colour::yellow;
+}
+
+bool piles_up(const Findings& findings) {
+  const auto is_pile = [&](const Pile& pile) { return count_of(findings, pile.state) >= worth_a_word; };
+  return findings.fin_wait2.orphaned >= worth_a_word || findings.fin_wait2.living >= worth_a_word ||
+         std::any_of(pile_words.begin(), pile_words.end(), is_pile) || aborts_of(findings) >= worth_a_word;
+}
+
+void TimeWaitText::summary(const Report& report) {
+  const RouteUse* worst = nullptr;
+  for (const WorkloadReport& workload : report.workloads) {
+    const TimeWaitEndpoint* one = nearest(workload.findings);
+    if (one == nullptr) continue;
+    const auto left = [](const RouteUse& use) { return use.seconds_left.value_or(near_seconds); };
+    if (worst == nullptr || left(*one->ports) < left(*worst)) worst = &*one->ports;
+  }
+  const std::uint64_t time_wait = report.states[std::to_underlying(State::time_wait)];
+  if (worst != nullptr) {
+    const std::string where = words::ends(pattern_text({worst->route.family, worst->route.local, std::nullopt}),
+                                          endpoint_text(worst->route.peer, worst->route.family), Role::connect, utf8_);
+    page_.paragraph(0, fmt::format(FMT_COMPILE("Ports run out on {}: {}."), where, use_text(*worst)),
+                    is_urgent(*worst) ? Colour::red : Colour::yellow);
+  } else if (time_wait >= much_time_wait) {
+    page_.paragraph(0,
+                    words::count(time_wait, "socket") + " in TIME_WAIT need no cure: ports are left on every route.");
+  }
+}
+
+void TimeWaitText::write(const Findings& findings) {
+  if (is_near_end(findings)) ports(findings.time_wait);
+  piles(findings);
+  aborts(findings);
+}
+
+void TimeWaitText::ports(const TimeWaitReport& time_wait) {
+  std::string text = fmt::format(FMT_COMPILE("{} in TIME_WAIT"), time_wait.now);
+  if (time_wait.entered != 0)
+    text += fmt::format(FMT_COMPILE(", {} more a second: it closes first, so that they are its own"),
+                        rate_text(time_wait.per_second));
+  page_.item(2, text);
+  const std::vector<const TimeWaitEndpoint*> all = by_urgency(time_wait);
+  for (std::size_t at = 0; at < std::min(all.size(), endpoints_shown); ++at) endpoint(*all[at]);
+  if (all.size() > endpoints_shown)
+    page_.paragraph(
+        4, fmt::format(FMT_COMPILE("and {} (--json has all)"), words::count(all.size() - endpoints_shown, "more end")));
+  if (std::exchange(advised_, true)) return;
+  page_.paragraph(4, what_helps);
+  page_.paragraph(4, what_does_not);
+}
+
+void TimeWaitText::endpoint(const TimeWaitEndpoint& endpoint) {
+  std::string text = words::ends(pattern_text(endpoint.local), pattern_text(endpoint.peer), endpoint.side, utf8_) +
+                     fmt::format(FMT_COMPILE(": {}"), endpoint.now);
+  if (endpoint.ports) text += ", " + use_text(*endpoint.ports);
+  const bool near = is_near(endpoint);
+  page_.item(4, text, !near ? Colour::none : is_urgent(*endpoint.ports) ? Colour::red : Colour::yellow);
+}
+
+void TimeWaitText::piles(const Findings& findings) {
+  const auto [orphaned, living] = findings.fin_wait2;
+  if (living >= worth_a_word)
+    page_.item(2, fmt::format(FMT_COMPILE("{} in FIN_WAIT2, shut down for writing and never closed: no timer ends "
+                                          "them; call close()"),
+                              living));
+  if (orphaned >= worth_a_word)
+    page_.item(2, fmt::format(FMT_COMPILE("{} in FIN_WAIT2, closed here and not by the peer: tcp_fin_timeout ends "
+                                          "them"),
+                              orphaned));
+  for (const auto& [state, why] : pile_words)
+    if (const std::uint64_t count = count_of(findings, state); count >= worth_a_word)
+      page_.item(2, fmt::format(FMT_COMPILE("{} in {}: {}"), count, name(state), why));
+}
+
+void TimeWaitText::aborts(const Findings& findings) {
+  if (aborts_of(findings) < worth_a_word) return;
+  std::string text = words::count(aborts_of(findings), "abort") + ": ";
+  std::string_view comma = "";
+  for (std::size_t ending = 0; ending < findings.endings.size(); ++ending) {
+    const std::string_view how = abort_words(static_cast<Ending>(ending));
+    if (how.empty() || findings.endings[ending] == 0) continue;
+    text += fmt::format(FMT_COMPILE("{}{} {} ({})"), comma, findings.endings[ending], how,
+                        name(static_cast<Ending>(ending)));
+    comma = ", ";
+  }
+  page_.item(2, text);
+}
+
+}  // namespace closewatch

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_SINK_REPORT_TIME_WAIT_HPP
+#define CLOSEWATCH_SINK_REPORT_TIME_WAIT_HPP
+
+// The part of the report for people that is about TIME_WAIT, ports, and what else there is on the close path beside
+// CLOSE_WAIT.
+
+#include "sink/page.hpp"
+
+#include <closewatch/core/report.hpp>
+
+#include <cstdint>
+
+namespace closewatch {
+
+/// Of so many sockets on their way out a word is said: fewer are there at any time.
+inline constexpr std::uint64_t worth_a_word = 100;
+
+/// A route of its is about to have no port left, or has next to none. TIME_WAIT that is far from that is no trouble.
+[[nodiscard]] bool is_near_end(const Findings& findings);
+/// Red where connect() fails now or in minutes, yellow where it is near otherwise.
+[[nodiscard]] Colour port_colour(const Findings& findings);
+/// Sockets in the other states of the close path, or aborts.
+[[nodiscard]] bool piles_up(const Findings& findings);
+
+class TimeWaitText {
+ public:
+  TimeWaitText(Page& page, bool utf8) : page_(page), utf8_(utf8) {}
+
+  /// What is worth telling of a process or a workload; nothing as a rule.
+  void write(const Findings& findings);
+  /// Of the whole report, below its verdict.
+  void summary(const Report& report);
+
+ private:
+  void ports(const TimeWaitReport& time_wait);
+  void endpoint(const TimeWaitEndpoint& endpoint);
+  void piles(const Findings& findings);
+  void aborts(const Findings& findings);
+
+  Page& page_;
+  bool utf8_;
+  bool advised_ = false;
+};
+
+}  // namespace closewatch
+
+#endif
