@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import compare
 import ledgerlib as lib
 import steps
-from case import OPEN, Case, half_closed, orphan
+from case import OPEN, half_closed, orphan
 from harness import Failure, poll
 from ledgerlib import demand
 
@@ -154,4 +154,4 @@ CHECKS = {
     "minute_late_timers": late_timers,
 }
 RUN = lib.Shared(gather)
-CASES = [Case(name, play=RUN.player(check), netns=()) for name, check in CHECKS.items()]
+CASES = [RUN.case(name, check) for name, check in CHECKS.items()]

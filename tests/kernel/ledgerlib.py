@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import compare
+from case import Case
 from compare import side
 from harness import PATIENCE, SS_STATES, Failure, Process, Stage, Watch, parse_address, poll, start_ticks
-from leaklib import Program, document, read_document
+from leaklib import Program, document
 
 VISITS = Path(__file__).resolve().parent.parent / "programs" / "visits.py"
 
@@ -87,7 +88,7 @@ def start_visits(stage, name, *words, label="", pid=None):
     command = [sys.executable, "-B", str(VISITS), name, *map(str, words)]
     if pid:
         command = [sys.executable, "-B", "-c", WITH_PID, str(pid), *command]
-    program = Program(stage.netns[label].command(*command), stage.folder / f"visits-{name}{label}")
+    program = Program(stage.netns[label].command(*command), stage.folder / f"visits-{name}{label}-{len(stage.programs)}")
     stage.programs.append(program)
     stage.others.append(program.process)
     visits = Visits(program, Process(name, pid or program.pid, None, [name]))
@@ -245,7 +246,8 @@ class Shared:
 
     def __init__(self, gather):
         self.gather = gather                  # (stage) → what was found
-        self.found, self.fresh = None, False
+        self.found = None
+        self.player_name = ""                 # of the case that it was played for
 
     def run(self, settings):
         stage = Stage(settings)
@@ -257,18 +259,15 @@ class Shared:
         finally:
             stage.close(settings.keep)
 
-    def player(self, check):
+    def case(self, name, check):
         def play(stage):
-            if self.found is None:
-                self.found, self.fresh = self.run(stage.settings), True
-            try:
-                check(self.found)
-            except Failure:
-                if self.fresh:
-                    self.found = None  # the runner may have reason to play it again
-                raise
-            self.fresh = False
-        return play
+            first = self.player_name in ("", name)  # the runner may have reason to play it again
+            if first:
+                self.player_name, self.found = name, None
+                self.found = self.run(stage.settings)
+            demand(self.found is not None, f"the run that it shares with {self.player_name} has failed")
+            check(self.found)
+        return Case(name, play=play, netns=())
 
 
 # -- namespaces and pids
