@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import subprocess
+import sys
 import time
 
 import compare
@@ -511,9 +512,9 @@ def address_in_use(stage):
     lib.start_visits(stage, "cli", "visit", "127.0.0.1", 8081, 3, "last").done()
     lib.wait_rest(stage.netns[""])
     server.program.end()
-    status = stage.netns[""].command("python3", "-c", "import socket, sys\ntry: socket.socket().bind(('127.0.0.1', 8081))\n"
-                                     "except OSError as error: sys.exit(error.errno)")
-    refused = subprocess.run(status, check=False).returncode
+    script = ("import socket, sys\ntry: socket.socket().bind(('127.0.0.1', 8081))\n"
+              "except OSError as error: sys.exit(error.errno)")
+    refused = subprocess.run(stage.netns[""].command(sys.executable, "-c", script), check=False).returncode
     demand(refused == errno.EADDRINUSE, f"bind() ended with {refused}")
     finding = lib.must_be_found(lib.interrupted(report), r"\b8081\b", "SO_REUSEADDR")
     demand("restarted" in finding["text"] and str(server.process.pid) in finding["text"], f"not named: {finding}")

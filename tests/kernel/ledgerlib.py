@@ -88,7 +88,8 @@ def start_visits(stage, name, *words, label="", pid=None):
     command = [sys.executable, "-B", str(VISITS), name, *map(str, words)]
     if pid:
         command = [sys.executable, "-B", "-c", WITH_PID, str(pid), *command]
-    program = Program(stage.netns[label].command(*command), stage.folder / f"visits-{name}{label}-{len(stage.programs)}")
+    folder = stage.folder / f"visits-{name}{label}-{len(stage.programs)}"
+    program = Program(stage.netns[label].command(*command), folder)
     stage.programs.append(program)
     stage.others.append(program.process)
     visits = Visits(program, Process(name, pid or program.pid, None, [name]))
