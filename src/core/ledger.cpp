@@ -84,7 +84,6 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
   bucket.known_ns = row.time_ns;
   bucket.substate = row.substate;
   bucket.role = row.tuple.role;
-  bucket.announced = false;
   bucket.met = true;
   // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
   if (row.substate == State::time_wait && expires_ns > time_wait_ns && expires_ns - time_wait_ns <= row.time_ns)
@@ -104,7 +103,8 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   // Promotion sets the timer anew, for 60 s, as the entry does.
   bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
   bucket.substate = State::time_wait;
-  if (before.announced)
+  // Where nobody is known to be the owner yet this is how it was first met.
+  if (before.owner != nullptr)
     changes.push_back({.tuple = tuple,
                        .bucket = before,
                        .from = promoted ? State::fin_wait2 : before.from,

@@ -47,7 +47,6 @@ class Ledger {
     Role role = Role::unknown;
     bool mptcp = false;
     bool unsure = false;  ///< the table was full: perhaps it was never made
-    bool announced = true;  ///< its entry was seen; otherwise a walk has found it
     bool met = false;  ///< by the walk under way
     bool missed = false;  ///< by the last one
     /// It is there, as far as is known.
