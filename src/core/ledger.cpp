@@ -77,7 +77,10 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
     confirm(row.tuple, found->second, row.substate, expires_ns, changes);
     return;
   }
-  if (found != buckets_.end()) taken(row.tuple, row.cookie, row.time_ns, true, changes);
+  if (found != buckets_.end()) {
+    taken(row.tuple, row.cookie, row.time_ns, true, changes);
+    if (buckets_.contains(row.tuple)) return;  // the row is older
+  }
   Bucket bucket;
   bucket.cookie = row.cookie;
   bucket.expires_ns = expires_ns;
