@@ -51,12 +51,10 @@ void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
   }
   // A walk has met it before its event was read.
   const Bucket row = std::exchange(found->second, bucket);
-  found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
   count(tuple, row, Step::left, bucket.known_ns);
   count(tuple, found->second, Step::entered, bucket.known_ns);
-  const bool met = row.met;
   confirm(tuple, found->second, row.substate, row.expires_ns, changes);
-  found->second.met = met;
+  found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
 }
 
 void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_ns, bool by_sweep, Changes& changes) {
@@ -73,8 +71,8 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
       row.expires_in_ns > 0 ? row.time_ns + static_cast<std::uint64_t>(row.expires_in_ns) : row.time_ns;
   const auto found = buckets_.find(row.tuple);
   if (found != buckets_.end() && found->second.cookie == row.cookie) {
-    found->second.known_ns = row.time_ns;
     confirm(row.tuple, found->second, row.substate, expires_ns, changes);
+    found->second.known_ns = std::max(row.time_ns, found->second.known_ns);
     return;
   }
   if (found != buckets_.end()) {
@@ -88,7 +86,6 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
   bucket.substate = row.substate;
   bucket.role = row.tuple.role;
   bucket.announced = false;
-  bucket.met = true;
   // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
   if (row.substate == State::time_wait && expires_ns > time_wait_ns && expires_ns - time_wait_ns <= row.time_ns)
     bucket.entered_ns = expires_ns - time_wait_ns;
@@ -100,7 +97,6 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   const bool made_after_all = bucket.unsure && bucket.substate == State::time_wait;
   const Bucket before = bucket;
   bucket.expires_ns = expires_ns;
-  bucket.met = true;
   bucket.missed = false;
   bucket.unsure = false;
   if (!promoted && !made_after_all) return;
@@ -148,7 +144,7 @@ void Ledger::gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes) 
 bool Ledger::is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes) {
   const auto walk = walks_.find(tuple.netns);
   if (walk != walks_.end()) {
-    if (std::exchange(bucket.met, false) || bucket.known_ns >= walk->second.began_ns) return false;
+    if (bucket.known_ns >= walk->second.began_ns) return false;  // met, or younger
     return is_over_unmet(tuple, bucket, walk->second, changes);
   }
   const std::uint64_t due = due_ns(bucket);

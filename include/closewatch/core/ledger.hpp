@@ -48,8 +48,7 @@ class Ledger {
     bool mptcp = false;
     bool unsure = false;  ///< the table was full: perhaps it was never made
     bool announced = true;  ///< its entry was seen; otherwise a walk has found it
-    bool met = false;  ///< by the walk under way
-    bool missed = false;  ///< by the last one
+    bool missed = false;  ///< by the last walk
     /// It is there, as far as is known.
     [[nodiscard]] bool exists() const { return owner != nullptr && !unsure && !missed; }
   };
