@@ -14,7 +14,6 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
   const State substate = substate_of(seen);
   Ledger::Bucket bucket;
   bucket.cookie = seen.cookie;
-  bucket.entered_ns = substate == State::time_wait ? seen.time_ns : seen.entered_ns;
   bucket.known_ns = seen.time_ns;
   bucket.owner = ledger_.shared(closed.responsible);
   bucket.from = seen.from;
@@ -22,6 +21,7 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
   bucket.role = closed.connection.tuple.role;
   bucket.mptcp = seen.evidence.mptcp;
   bucket.unsure = closed.bucket == Bucket::unknown;
+  bucket.entered_ns = substate == State::time_wait && !bucket.unsure ? seen.time_ns : seen.entered_ns;
   if (settings_.keeps_accounts)
     bucket.workload = workloads_.of(closed.responsible.process ? closed.responsible.process->identity : Identity{},
                                     closed.connection.tuple);

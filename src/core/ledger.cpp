@@ -100,11 +100,11 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   bucket.missed = false;
   bucket.unsure = false;
   if (!promoted && !made_after_all) return;
-  if (promoted) {
-    // Promotion sets the timer anew, for 60 s.
-    bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
-    bucket.substate = State::time_wait;
-  }
+  // Promotion sets the timer anew, for 60 s; but jiffies are coarse, and it was no bucket before its event, nor in
+  // TIME_WAIT when last met.
+  const std::uint64_t by_timer_ns = promoted && expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0;
+  bucket.entered_ns = std::max(by_timer_ns, before.known_ns);
+  bucket.substate = State::time_wait;
   if (before.announced)
     changes.push_back({.tuple = tuple,
                        .bucket = before,
