@@ -117,14 +117,11 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
 }
 
 void Ledger::walked(const TablesWalked& walk) {
-  std::uint64_t more = 0;
-  if (walk.overflows) {
-    const auto [last, first] = overflows_.try_emplace(walk.netns, *walk.overflows);
-    more = *walk.overflows - std::min(last->second, *walk.overflows);
-    last->second = *walk.overflows;
-    if (first) more = *walk.overflows;
-  }
-  walks_[walk.netns] = {walk.began_ns, walk.time_ns, more};
+  walks_[walk.netns] = {walk.began_ns, walk.time_ns};
+  if (!walk.overflows) return;
+  Overflows& here = overflows_[walk.netns];
+  here.unclaimed += *walk.overflows - std::min(here.told, *walk.overflows);
+  here.told = *walk.overflows;
 }
 
 void Ledger::gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes) {
@@ -145,7 +142,7 @@ bool Ledger::is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, C
   const auto walk = walks_.find(tuple.netns);
   if (walk != walks_.end()) {
     if (bucket.known_ns >= walk->second.began_ns) return false;  // met, or younger
-    return is_over_unmet(tuple, bucket, walk->second, changes);
+    return is_over_unmet(tuple, bucket, walk->second.time_ns, changes);
   }
   const std::uint64_t due = due_ns(bucket);
   const std::uint64_t last = due != 0 ? due : bucket.known_ns + orphan_at_most_ns;
@@ -154,16 +151,17 @@ bool Ledger::is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, C
   return true;
 }
 
-bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Changes& changes) {
-  const std::uint64_t due = due_ns(bucket);
-  if (due != 0 && due <= walk.time_ns + timer_slack_ns && !bucket.unsure) {
-    end(tuple, bucket, Cause::expired, std::min(due, walk.time_ns), true, changes);
+bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes) {
+  if (bucket.unsure) {
+    std::uint64_t& overflows = overflows_[tuple.netns].unclaimed;
+    const bool overflowed = overflows > 0;
+    if (overflowed) --overflows;
+    end(tuple, bucket, overflowed ? Cause::overflow : Cause::gone, bucket.known_ns, true, changes);
     return true;
   }
-  if (bucket.unsure) {
-    const bool overflowed = walk.overflows > 0;
-    if (overflowed) --walk.overflows;
-    end(tuple, bucket, overflowed ? Cause::overflow : Cause::gone, bucket.known_ns, true, changes);
+  const std::uint64_t due = due_ns(bucket);
+  if (due != 0 && due <= walked_ns + timer_slack_ns) {
+    end(tuple, bucket, Cause::expired, std::min(due, walked_ns), true, changes);
     return true;
   }
   // An absence is believed when two walks agree: its owner would be lost for good.
@@ -171,7 +169,7 @@ bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Chang
     ++differences_.early;
     return false;
   }
-  end(tuple, bucket, Cause::gone, walk.time_ns, true, changes);
+  end(tuple, bucket, Cause::gone, walked_ns, true, changes);
   return true;
 }
 

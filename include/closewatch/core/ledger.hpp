@@ -130,11 +130,15 @@ class Ledger {
   struct Walk {
     std::uint64_t began_ns = 0;
     std::uint64_t time_ns = 0;
-    std::uint64_t overflows = 0;  ///< buckets that the kernel had no room for since the walk before
+  };
+  /// What the kernel had no room for is counted by it as it happens; whose it was is known a little later.
+  struct Overflows {
+    std::uint64_t told = 0;  ///< TCPTimeWaitOverflow
+    std::uint64_t unclaimed = 0;  ///< of it: nobody's so far
   };
   void confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes);
   bool is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes);
-  bool is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Changes& changes);
+  bool is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes);
   void end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
            Changes& changes);
   Bucket* add(const Tuple& tuple, const Bucket& bucket);
@@ -146,7 +150,7 @@ class Ledger {
   Settings settings_;
   Buckets buckets_;
   std::map<std::uint32_t, std::uint64_t> by_namespace_;  ///< how many
-  std::map<std::uint32_t, std::uint64_t> overflows_;  ///< TCPTimeWaitOverflow, as last told
+  std::map<std::uint32_t, Overflows> overflows_;
   std::map<std::uint32_t, Walk> walks_;  ///< since the last conclusion
   std::unordered_map<Route, RoutePace, RouteHash> paces_;
   std::array<std::shared_ptr<const Responsible>, 1024> owners_;  ///< of late, by their pids
