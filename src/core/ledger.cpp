@@ -89,7 +89,7 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
   // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
   if (row.substate == State::time_wait && expires_ns > time_wait_ns && expires_ns - time_wait_ns <= row.time_ns)
     bucket.entered_ns = expires_ns - time_wait_ns;
-  if (Bucket* added = add(row.tuple, bucket); added != nullptr) count(row.tuple, *added, Step::found, row.time_ns);
+  add(row.tuple, bucket);
 }
 
 void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes) {
@@ -209,9 +209,8 @@ std::vector<std::uint32_t> Ledger::namespaces() const {
 }
 
 void Ledger::count(const Tuple& tuple, const Bucket& bucket, Step step, std::uint64_t time_ns) {
-  if (!settings_.keeps_paces || bucket.unsure || bucket.substate != State::time_wait ||
-      !is_outgoing(tuple, bucket.role))
-    return;
+  const bool is_counted = bucket.owner != nullptr && !bucket.unsure && bucket.substate == State::time_wait;
+  if (!settings_.keeps_paces || !is_counted || !is_outgoing(tuple, bucket.role)) return;
   auto found = paces_.find(route_of(tuple));
   if (found == paces_.end()) {
     if (step == Step::left || paces_.size() >= settings_.routes) return;

@@ -97,7 +97,7 @@ class Ledger {
       const bool found = at->second.owner == nullptr;
       const bool unwanted = found && !resolve(at->first, at->second);
       if (unwanted) forget(at->first, at->second, now_ns);
-      if (found && !unwanted) ++differences_.unannounced;
+      if (found && !unwanted) count_found(at->first, at->second, now_ns);
       at = unwanted || is_over(at->first, at->second, now_ns, changes) ? buckets_.erase(at) : std::next(at);
     }
     walks_.clear();
@@ -145,6 +145,10 @@ class Ledger {
   void forget(const Tuple& tuple, const Bucket& bucket, std::uint64_t time_ns);
   enum class Step { entered, found, left };
   void count(const Tuple& tuple, const Bucket& bucket, Step step, std::uint64_t time_ns);
+  void count_found(const Tuple& tuple, const Bucket& bucket, std::uint64_t now_ns) {
+    ++differences_.unannounced;
+    count(tuple, bucket, Step::found, now_ns);
+  }
   void keep_paces(std::uint64_t now_ns);
 
   Settings settings_;
