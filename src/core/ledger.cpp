@@ -86,9 +86,11 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
   bucket.substate = row.substate;
   bucket.role = row.tuple.role;
   bucket.announced = false;
-  // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
-  if (row.substate == State::time_wait && expires_ns > time_wait_ns && expires_ns - time_wait_ns <= row.time_ns)
-    bucket.entered_ns = expires_ns - time_wait_ns;
+  // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told. It may
+  // fire seconds late (the wheel of timers is coarse).
+  const std::int64_t age_ns = static_cast<std::int64_t>(time_wait_ns) - row.expires_in_ns;
+  if (row.substate == State::time_wait && age_ns >= 0)
+    bucket.entered_ns = row.time_ns - std::min(row.time_ns, static_cast<std::uint64_t>(age_ns));
   add(row.tuple, bucket);
 }
 
