@@ -55,6 +55,7 @@ void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
   count(tuple, found->second, Step::entered, bucket.known_ns);
   confirm(tuple, found->second, row.substate, row.expires_ns, changes);
   found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
+  if (row.owner != nullptr && differences_.unannounced > 0) --differences_.unannounced;  // its event was held back
 }
 
 void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_ns, bool by_sweep, Changes& changes) {
