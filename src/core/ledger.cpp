@@ -149,8 +149,13 @@ bool Ledger::is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, C
   }
   const std::uint64_t due = due_ns(bucket);
   const std::uint64_t last = due != 0 ? due : bucket.known_ns + orphan_at_most_ns;
-  if (now_ns < last + unseen_slack_ns) return false;
-  end(tuple, bucket, Cause::expired, last, true, changes);
+  // An orphan may have been promoted since a walk met it.
+  const std::uint64_t promoted_ns = due != 0 && bucket.substate == State::fin_wait2 ? time_wait_ns : 0;
+  if (now_ns < last + promoted_ns + unseen_slack_ns) return false;
+  if (bucket.unsure)
+    end(tuple, bucket, Cause::overflow, bucket.known_ns, true, changes);
+  else
+    end(tuple, bucket, Cause::expired, last, true, changes);
   return true;
 }
 
