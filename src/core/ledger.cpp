@@ -89,9 +89,10 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
   bucket.announced = false;
   // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told. It may
   // fire seconds late (the wheel of timers is coarse).
-  const std::int64_t age_ns = static_cast<std::int64_t>(time_wait_ns) - row.expires_in_ns;
-  if (row.substate == State::time_wait && age_ns >= 0)
-    bucket.entered_ns = row.time_ns - std::min(row.time_ns, static_cast<std::uint64_t>(age_ns));
+  if (row.substate == State::time_wait && row.expires_in_ns <= static_cast<std::int64_t>(time_wait_ns)) {
+    const std::uint64_t age_ns = time_wait_ns - static_cast<std::uint64_t>(row.expires_in_ns);  // of a time below 0 too
+    bucket.entered_ns = row.time_ns - std::min(row.time_ns, age_ns);
+  }
   add(row.tuple, bucket);
 }
 
