@@ -32,10 +32,11 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
 }
 
 void Engine::end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts) {
+  // Its first steps are enough; where they were not seen, its own bucket tells.
+  const bool opens = seen.from == State::syn_sent || seen.from == State::syn_recv;
+  if (!opens && seen.from != State::established) return;
   if (seen.tuple.local.port == 0 || seen.tuple.peer.port == 0) return;
-  // Of what was opened under watch it is known since when it is there.
-  const bool told_by_itself = seen.from == State::syn_sent || seen.from == State::syn_recv;
-  const std::uint64_t since_ns = !told_by_itself && seen.entered_ns != 0 ? seen.entered_ns : seen.time_ns;
+  const std::uint64_t since_ns = !opens && seen.entered_ns != 0 ? seen.entered_ns : seen.time_ns;
   ledger_.taken(seen.tuple, seen.cookie, since_ns, false, changes_);
   tell_changes(facts);
 }
