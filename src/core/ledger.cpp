@@ -100,12 +100,10 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   bucket.missed = false;
   bucket.unsure = false;
   if (!promoted && !made_after_all) return;
-  if (promoted) {
-    // Promotion sets the timer anew, for 60 s.
-    bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
-    bucket.substate = State::time_wait;
-  }
-  // Where nobody is known to be the owner yet this is how it was first met.
+  // Promotion sets the timer anew, for 60 s, as the entry does.
+  bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
+  bucket.substate = State::time_wait;
+  // Where it has no owner yet this is how it was first met.
   if (before.owner != nullptr)
     changes.push_back({.tuple = tuple,
                        .bucket = before,
