@@ -108,7 +108,7 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   const std::uint64_t by_timer_ns = promoted && expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0;
   bucket.entered_ns = std::max(by_timer_ns, before.known_ns);
   bucket.substate = State::time_wait;
-  // Where nobody is known to be the owner yet this is how it was first met.
+  // Where it has no owner yet this is how it was first met.
   if (before.owner != nullptr)
     changes.push_back({.tuple = tuple,
                        .bucket = before,
