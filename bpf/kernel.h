@@ -34,6 +34,7 @@ struct inet_timewait_death_row {
 };
 
 struct netns_ipv4 {
+  int sysctl_tcp_fin_timeout;                   /* jiffies */
   struct inet_timewait_death_row tcp_death_row; /* embedded, but for 5.17 to 6.0, where it was a pointer */
 };
 
@@ -115,6 +116,7 @@ struct inet_connection_sock {
   struct inet_sock icsk_inet;
   __u8 icsk_retransmits;
   __u8 icsk_probes_out;
+  __u32 icsk_rto; /* jiffies */
   const struct tcp_ulp_ops *icsk_ulp_ops; /* kTLS, MPTCP */
 };
 
@@ -252,6 +254,9 @@ struct bpf_iter__bpf_sk_storage_map {
 #define AF_INET6 10
 #define IPPROTO_TCP 6
 #define ECONNABORTED 103
+
+/* include/net/tcp.h: TCP_TIMEWAIT_LEN */
+#define TIME_WAIT_MS 60000
 
 /* include/net/tcp_states.h */
 enum {

@@ -204,7 +204,7 @@ static __always_inline void fill(struct cw_transition *record, const struct sock
   record->closer_by = state->closer_by;
   record->reserved[0] = record->reserved[1] = record->reserved[2] = 0;
   record->unread = state->unread;
-  record->reserved_too = 0;
+  record->orphan_ms = 0;
   record->attribution = read_owner(state, &record->process);
   record->actor = change->current; /* zeroes where no call made it */
 }
@@ -223,6 +223,22 @@ static __always_inline void emit_transition(const struct socket_state *state, co
   bpf_ringbuf_submit(record, wake_flag());
 }
 
+/*
+ * tcp_time_wait() keeps an orphan for TCP_LINGER2 or tcp_fin_timeout, and for three and a half retransmission timeouts
+ * at least. What is longer than TIME_WAIT is spent as a full socket first (tcp_keepalive_timer()).
+ */
+static __always_inline __u32 orphan_ms(const struct tcp_sock *tp) {
+  const struct net *net = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net;
+  __u64 rto = tp->inet_conn.icsk_rto, least = (rto << 2) - (rto >> 1), jiffies = (__u32)tp->linger2, ms;
+
+  if (!jiffies)
+    jiffies = (__u32)net->ipv4.sysctl_tcp_fin_timeout;
+  if (jiffies < least)
+    jiffies = least;
+  ms = jiffies * config.tick_ns / 1000000;
+  return (__u32)(ms > TIME_WAIT_MS ? ms - TIME_WAIT_MS : ms);
+}
+
 static __always_inline void emit_close(const struct socket_state *state, const struct change *change,
                                        const struct tcp_sock *tp) {
   struct cw_close *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
@@ -233,6 +249,8 @@ static __always_inline void emit_close(const struct socket_state *state, const s
   }
   fill(&record->transition, state, change);
   fill_header(&record->transition.header, CW_RECORD_CLOSE, sizeof(*record), change->now);
+  if (state->from == TCP_FIN_WAIT2)
+    record->transition.orphan_ms = orphan_ms(tp);
   record->opened_ns = state->opened_ns;
   __builtin_memcpy(record->states_ns, state->states_ns, sizeof(record->states_ns));
   record->bytes_sent = tp->bytes_sent - tp->bytes_retrans;

@@ -7,6 +7,9 @@
 #include <closewatch/core/ledger.hpp>
 #include <closewatch/core/ports.hpp>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -86,7 +89,7 @@ NamespaceReport NamespaceLook::finish() {
   for (const auto& [port, held] : held_) health.held.push_back(held);
   for (const Route& route : ports_.routes()) {
     if (health.routes.size() == routes_at_most) break;
-    if (auto use = ports_.of(route, std::nullopt)) health.routes.push_back(std::move(*use));
+    if (auto use = ports_.of(route, std::nullopt)) health.routes.push_back(*use);
   }
   return std::move(report_);
 }
@@ -151,10 +154,15 @@ std::vector<NamespaceReport> look_at_namespaces(const std::filesystem::path& roo
                                                 const std::vector<NetworkNamespace>& namespaces,
                                                 std::vector<std::string>& unseen) {
   std::vector<NamespaceReport> out;
+  std::vector<std::uint32_t> closed;
   for (const NetworkNamespace& where : namespaces) {
     const auto looked = inside(where, [&] { return look(root, where, out, unseen); });
-    if (!looked) unseen.push_back(place(where) + ": cannot " + reason(looked.error()));
+    // Where any other error comes, it has gone meanwhile.
+    if (!looked && looked.error().code == EPERM) closed.push_back(where.inode);
   }
+  if (!closed.empty())
+    unseen.push_back(fmt::format("{} other network namespace{} ({}): entering takes CAP_SYS_ADMIN; run it as root",
+                                 closed.size(), closed.size() == 1 ? "" : "s", fmt::join(closed, ", ")));
   return out;
 }
 

@@ -14,14 +14,16 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
   const State substate = substate_of(seen);
   Ledger::Bucket bucket;
   bucket.cookie = seen.cookie;
+  bucket.unsure = closed.bucket == Bucket::unknown;
+  // An orphan has been in FIN_WAIT2 before it was handed over.
+  bucket.entered_ns = substate == State::time_wait && !bucket.unsure ? seen.time_ns : seen.entered_ns;
   bucket.known_ns = seen.time_ns;
+  if (substate == State::fin_wait2 && seen.orphan_ns != 0) bucket.expires_ns = seen.time_ns + seen.orphan_ns;
   bucket.owner = ledger_.shared(closed.responsible);
   bucket.from = seen.from;
   bucket.substate = substate;
   bucket.role = closed.connection.tuple.role;
   bucket.mptcp = seen.evidence.mptcp;
-  bucket.unsure = closed.bucket == Bucket::unknown;
-  bucket.entered_ns = substate == State::time_wait && !bucket.unsure ? seen.time_ns : seen.entered_ns;
   if (settings_.keeps_accounts)
     bucket.workload = workloads_.of(closed.responsible.process ? closed.responsible.process->identity : Identity{},
                                     closed.connection.tuple);

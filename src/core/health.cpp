@@ -122,9 +122,9 @@ Counted counted(const NamespaceHealth& where, std::initializer_list<std::string_
   return out;
 }
 
-std::string times_text(const Counted& counted, std::uint64_t watched_ns) {
-  if (counted.risen == 0) return std::to_string(counted.since_made) + " since the namespace was made";
-  return std::to_string(counted.risen) + " in the last " + span_text(static_cast<double>(watched_ns) / 1e9);
+std::string times_text(const Counted& counted, std::string_view one, std::uint64_t watched_ns) {
+  if (counted.risen == 0) return count_text(counted.since_made, one) + " since the namespace was made";
+  return count_text(counted.risen, one) + " in the last " + span_text(static_cast<double>(watched_ns) / 1e9);
 }
 
 std::uint64_t setting(const NamespaceHealth& where, std::string_view name, std::uint64_t otherwise) {

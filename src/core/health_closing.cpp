@@ -41,7 +41,7 @@ void remark_aborts_on_memory(const NamespaceHealth& where, Remarks& remarks) {
   if (times.since_made == 0) return;
   remarks.push_back(
       {"orphans", times.risen != 0 ? Severity::critical : Severity::warning, where.netns,
-       "connections reset for want of room or memory (TCPAbortOnMemory): " + times_text(times, where.watched_ns),
+       times_text(times, "connection", where.watched_ns) + " reset for want of room or memory (TCPAbortOnMemory)",
        orphans_meaning, orphans_remedy, orphans_avoid});
 }
 
@@ -55,8 +55,8 @@ void remark_linger(const NamespaceHealth& where, Remarks& remarks) {
   if (times.risen == 0 && !many) return;
   remarks.push_back(
       {"linger0", times.risen >= worth_telling ? Severity::warning : Severity::info, where.netns,
-       "connections reset by this side, by SO_LINGER 0 or since data came for a closed socket (TCPAbortOnData): " +
-           times_text(times, where.watched_ns),
+       times_text(times, "connection", where.watched_ns) +
+           " reset by this side, by SO_LINGER 0 or since data came for a closed socket (TCPAbortOnData)",
        "what was not yet sent and acknowledged is lost, and the peer's read fails with ECONNRESET",
        "Close in order: shutdown(SHUT_WR), read to the end, close(); the report names who resets (rst_linger0, "
        "rst_late_data).",
@@ -80,9 +80,8 @@ void remark_keepalive(const NamespaceHealth& where, Remarks& remarks) {
   remarks.push_back(
       {"keepalive", Severity::info, where.netns,
        list_text(changed, changed.size()) + " with " + count_text(where.close_wait, "socket") + " in CLOSE_WAIT",
-       "keepalive does not cure CLOSE_WAIT: a living peer answers the probes, and where the peer resets, the "
-       "descriptor "
-       "stays open all the same",
+       "keepalive does not cure CLOSE_WAIT, since a living peer answers the probes, and where the peer resets, the "
+       "descriptor stays open all the same",
        "Find the program that does not call close() (closewatch report) and mend it there.",
        "No sysctl ends CLOSE_WAIT."});
 }
@@ -97,9 +96,9 @@ void remark_listen_overflow(const NamespaceHealth& where, Remarks& remarks) {
   const Counted& times = is_full ? overflows : drops;
   remarks.push_back(
       {"listen_overflow", times.risen != 0 ? Severity::critical : Severity::info, where.netns,
-       (is_full ? "connections that found their listener's accept queue full (ListenOverflows): "
-                : "connection requests that listeners dropped (ListenDrops): ") +
-           times_text(times, where.watched_ns),
+       times_text(times, is_full ? "connection" : "request", where.watched_ns) +
+           (is_full ? " found the accept queue of the listener full (ListenOverflows)"
+                    : " dropped by listeners (ListenDrops)"),
        "the client tries again after a second or more, or believes itself connected, since the program is slow in "
        "accept() or its backlog is short",
        "Let nothing hold up the loop that calls accept(); raise the backlog of listen() together with "

@@ -110,8 +110,8 @@ void remark_listeners_in_range(const NamespaceHealth& where, Remarks& remarks) {
   Remark remark;
   remark.id = "listener_in_port_range";
   remark.netns = where.netns;
-  remark.what = (ports.size() == 1 ? "port " : "ports ") + list_text(names, ports_named) + " that " +
-                (ports.size() == 1 ? "is" : "are") + " listened on " + (ports.size() == 1 ? "lies" : "lie") +
+  remark.what = (ports.size() == 1 ? "port " : "ports ") + list_text(names, ports_named) + ", which " +
+                (ports.size() == 1 ? "is" : "are") + " listened on, " + (ports.size() == 1 ? "lies" : "lie") +
                 " in ip_local_port_range (" + std::to_string(range.first) + " to " + std::to_string(range.last) +
                 "), not reserved";
   remark.meaning =

@@ -41,8 +41,8 @@ struct Counted {
 };
 [[nodiscard]] Counted counted(const NamespaceHealth& where, std::initializer_list<std::string_view> names);
 
-/// "12 in the last 60 s", where they have risen; else "12 since the namespace was made".
-[[nodiscard]] std::string times_text(const Counted& counted, std::uint64_t watched_ns);
+/// "12 segments in the last 60 s", where they have risen; else "12 segments since the namespace was made".
+[[nodiscard]] std::string times_text(const Counted& counted, std::string_view one, std::uint64_t watched_ns);
 
 /// The value of a setting, or `otherwise` where this kernel has none or it could not be read.
 [[nodiscard]] std::uint64_t setting(const NamespaceHealth& where, std::string_view name, std::uint64_t otherwise);

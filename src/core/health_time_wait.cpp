@@ -28,9 +28,8 @@ void remark_overflow(const NamespaceHealth& where, Remarks& remarks) {
   remark.id = "tw_overflow";
   remark.severity = times.risen != 0 ? Severity::critical : Severity::warning;
   remark.netns = where.netns;
-  remark.what = "connections that found the table of TIME_WAIT full" +
-                (room ? " (tcp_max_tw_buckets " + std::to_string(*room) + ")" : "") + ": " +
-                times_text(times, where.watched_ns);
+  remark.what = times_text(times, "connection", where.watched_ns) + " found the table of TIME_WAIT full" +
+                (room ? " (tcp_max_tw_buckets " + std::to_string(*room) + ")" : "");
   remark.meaning =
       "they ended without TIME_WAIT, so that late segments may reach the next connection between the same ends, and a "
       "FIN that the peer repeats is answered with a reset";
@@ -104,7 +103,7 @@ void remark_reuse(const NamespaceHealth& where, Remarks& remarks) {
     remarks.push_back(
         {"tw_reuse_everywhere", Severity::info, where.netns, "tcp_tw_reuse is 1",
          "connect() may take a port out of TIME_WAIT on every interface, where both ends use timestamps, which helps "
-         "the connecting side only: a server's TIME_WAIT stays as it is",
+         "the connecting side only, while a server's TIME_WAIT stays as it is",
          "Keep it only where this machine runs out of ports as a client; since Linux 4.19 the default is 2, loopback "
          "alone.",
          "It is no cure for a server that closes first, nor is tcp_tw_recycle, which is gone since Linux 4.12."});
@@ -138,7 +137,8 @@ void remark_paws(const NamespaceHealth& where, Remarks& remarks) {
   if (sum.risen == 0 && sum.since_made < paws_worth_telling) return;
   remarks.push_back(
       {"paws_rejects", sum.risen != 0 ? Severity::warning : Severity::info, where.netns,
-       "segments refused for an old timestamp or sequence number (" + parts + "): " + times_text(sum, where.watched_ns),
+       times_text(sum, "segment", where.watched_ns) + " refused for an old timestamp or sequence number (" + parts +
+           ")",
        "so it looks where several machines share an address behind NAT or a load balancer, and a port of theirs comes "
        "back within 60 s, while its last connection is in TIME_WAIT here",
        "Let what stands in front keep a port for 60 s or longer before it gives it away again, use more addresses, or "

@@ -86,7 +86,6 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
   bucket.known_ns = row.time_ns;
   bucket.substate = row.substate;
   bucket.role = row.tuple.role;
-  bucket.announced = false;
   // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told. It may
   // fire seconds late (the wheel of timers is coarse).
   if (row.substate == State::time_wait && row.expires_in_ns <= static_cast<std::int64_t>(time_wait_ns)) {
@@ -109,6 +108,7 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   const std::uint64_t by_timer_ns = promoted && expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0;
   bucket.entered_ns = std::max(by_timer_ns, before.known_ns);
   bucket.substate = State::time_wait;
+  // Where nobody is known to be the owner yet this is how it was first met.
   if (before.owner != nullptr)
     changes.push_back({.tuple = tuple,
                        .bucket = before,

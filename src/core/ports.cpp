@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <closewatch/core/ports.hpp>
 
+#include <closewatch/core/address.hpp>
 #include <closewatch/core/ledger.hpp>
 
 #include <algorithm>
@@ -15,11 +16,6 @@ constexpr double second_ns = 1e9;
 constexpr std::uint64_t ms_ns = 1'000'000;
 /// Before 6.14, which has tcp_tw_reuse_delay: a second, by a clock of seconds.
 constexpr std::uint64_t usual_reuse_delay_ms = 1000;
-
-bool is_loopback(Family family, const Address& address) {
-  constexpr Address ipv6_loopback{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-  return family == Family::ipv4 ? address[0] == 127 : address == ipv6_loopback;
-}
 
 bool contains(const PortRange& range, std::uint16_t port) { return range.first <= port && port <= range.last; }
 
@@ -39,7 +35,7 @@ bool may_reuse(const TcpSettings& settings, const Route& route) {
   if (number(settings.values, "tcp_timestamps").value_or(1) == 0) return false;
   switch (number(settings.values, "tcp_tw_reuse").value_or(0)) {
     case 0: return false;
-    case 2: return is_loopback(route.family, route.local) || is_loopback(route.family, route.peer.address);
+    case 2: return is_loopback(route.local, route.family) || is_loopback(route.peer.address, route.family);
     default: return true;
   }
 }

@@ -99,9 +99,9 @@ void Builder::add_route(const Drafts& drafts, const Tuple& tuple) {
 }
 
 void Builder::add_bucket(const Tuple& tuple, const Ledger::Bucket& bucket) {
-  const bool is_known = bucket.owner && bucket.owner->process;
-  const Drafts drafts = drafts_of(is_known ? bucket.owner->process->identity : Identity{}, bucket.workload);
-  if (is_known) drafts.process.entry = bucket.owner->process->entry;
+  const std::optional<Process>& owner = bucket.owner->process;
+  const Drafts drafts = drafts_of(owner ? owner->identity : Identity{}, bucket.workload);
+  if (owner) drafts.process.entry = owner->entry;
   add_state(drafts, bucket.substate);
   Tuple place = tuple;
   place.role = side_of(bucket, input_.workloads);

@@ -19,7 +19,7 @@ std::string harmless(std::string_view name) {
 }
 
 std::string owner_text(const Ledger::Bucket& bucket) {
-  if (!bucket.owner || !bucket.owner->process) return {};
+  if (!bucket.owner->process) return {};
   const auto& [identity, entry] = *bucket.owner->process;
   return harmless(text(identity.comm)) + " (pid " + std::to_string(identity.key.pid) +
          (entry && entry->exited ? ", exited)" : ")");
@@ -111,7 +111,6 @@ MachineHealth HealthBuilder::build() {
     health.held = held_of(seen);
     health.time_wait = seen.time_wait;
     health.close_wait = seen.close_wait;
-    health.watched_ns = static_cast<std::uint64_t>(std::max(std::int64_t{0}, input_.to_ns - input_.from_ns));
     machine.namespaces.push_back(std::move(health));
   }
   return machine;

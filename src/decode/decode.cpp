@@ -141,6 +141,7 @@ std::expected<TransitionSeen, DecodeError> transition_of(const cw_transition& ra
   };
   seen.evidence.error = raw.error;
   seen.evidence.unread = raw.unread;
+  seen.orphan_ns = std::uint64_t{raw.orphan_ms} * 1'000'000;
   return seen;
 }
 

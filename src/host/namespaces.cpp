@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -133,7 +134,8 @@ class Search {
 
   NamespaceSearch run() && {
     look_at_own();
-    if (!done()) each_mounted(root_ / "proc/self/mountinfo", [&](auto inode, auto path) { take({inode, path, {}}); });
+    if (!done())
+      each_mounted(root_ / "proc/self/mountinfo", [&](auto inode, const auto& path) { take({inode, path, {}}); });
     if (!done()) pids_ = process_ids(root_);
     look_at_all(&Search::look_at_process);
     look_at_all(&Search::look_behind_process);
@@ -150,6 +152,8 @@ class Search {
 
   void look_at_own() {
     const std::filesystem::path own = network_link(root_ / "proc/thread-self");
+    struct stat status{};
+    if (stat(own.c_str(), &status) == 0) device_ = status.st_dev;
     if (const auto inode = inode_in(read_link(own).text(), network_kind)) take({*inode, own, {}});
   }
 
@@ -193,9 +197,20 @@ class Search {
       was_refused = was_refused || is_refusal(link.error);
       const auto fd = whole_number<int>(name);
       if (fd && link.text().starts_with(socket_kind)) sockets_.push_back({pid, *fd});
-      if (const auto inode = inode_in(link.text(), network_kind)) take({*inode, at / name, {}});
+      auto inode = inode_in(link.text(), network_kind);
+      if (link.text().starts_with('/')) inode = namespace_at(dirfd(folder.get()), name);
+      if (inode) take({*inode, at / name, {}});
     });
     if (was_refused) refused(pid);
+  }
+
+  /// A namespace that was opened where it is mounted has the name of that place, or `/` once it is mounted there no
+  /// more. What is not of this machine's memory is not asked for: it could wait.
+  [[nodiscard]] std::optional<std::uint32_t> namespace_at(int folder, const char* name) const {
+    struct statx status{};
+    if (statx(folder, name, AT_STATX_DONT_SYNC, STATX_INO, &status) != 0) return std::nullopt;
+    if (makedev(status.stx_dev_major, status.stx_dev_minor) != device_) return std::nullopt;
+    return static_cast<std::uint32_t>(status.stx_ino);
   }
 
   void look_at_sockets() {
@@ -211,9 +226,15 @@ class Search {
 
   void look_at_socket(const Descriptor& process, const NetworkNamespace::Holder& holder) {
     const Descriptor socket = borrow(process, holder.socket);
-    const Descriptor there = socket.is_open() ? open_of_socket(socket) : Descriptor{};
-    if (!there.is_open() && is_refusal(errno)) return refused(holder.pid);
-    if (!there.is_open()) return;
+    if (!socket.is_open()) {
+      if (is_refusal(errno)) refused(holder.pid);
+      return;
+    }
+    const Descriptor there = open_of_socket(socket);
+    if (!there.is_open()) {
+      hidden_ = hidden_ || is_refusal(errno);
+      return;
+    }
     const std::string name = std::to_string(holder.socket);
     take({inode_of(there), process_folder(root_, holder.pid) / "fd" / name, holder});
   }
@@ -241,6 +262,7 @@ class Search {
   std::vector<std::uint32_t> pids_;
   std::set<std::uint32_t> mounts_seen_;
   std::vector<NetworkNamespace::Holder> sockets_;
+  dev_t device_ = 0;  ///< that all namespaces are on
   bool hidden_ = false;
 };
 
@@ -267,15 +289,14 @@ Descriptor open_namespace(const NetworkNamespace& where) {
 std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& root) {
   std::vector<NetworkNamespace> found;
   std::set<std::uint32_t> seen;
-  const auto take = [&](std::optional<std::uint32_t> inode, const std::filesystem::path& path) {
-    if (inode && seen.insert(*inode).second) found.push_back({*inode, path, {}});
+  const auto take = [&](std::uint32_t inode, const std::filesystem::path& path) {
+    if (seen.insert(inode).second) found.push_back({inode, path, {}});
   };
-  const std::filesystem::path own = network_link(root / "proc/thread-self");
-  take(inode_in(read_link(own).text(), network_kind), own);
-  for (const std::uint32_t pid : process_ids(root)) {
-    const std::filesystem::path path = network_link(process_folder(root, pid));
-    take(inode_in(read_link(path).text(), network_kind), path);
-  }
+  const auto take_link = [&](const std::filesystem::path& path) {
+    if (const auto inode = inode_in(read_link(path).text(), network_kind)) take(*inode, path);
+  };
+  take_link(network_link(root / "proc/thread-self"));
+  for (const std::uint32_t pid : process_ids(root)) take_link(network_link(process_folder(root, pid)));
   each_mounted(root / "proc/self/mountinfo", take);
   return found;
 }

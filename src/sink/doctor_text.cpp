@@ -41,6 +41,10 @@ Colour colour_of(Severity severity) {
   std::unreachable();
 }
 
+std::string rate_text(double rate) {
+  return rate < 10 ? fmt::format(FMT_COMPILE("{:.1f}"), rate) : fmt::format(FMT_COMPILE("{:.0f}"), rate);
+}
+
 class Text {
  public:
   Text(const DoctorReport& report, const TextSink::Style& style, bool verbose)
@@ -59,6 +63,7 @@ class Text {
   void verdict();
   void checks();
   void check(const Check& check);
+  void to_do(std::string_view remedy);
   void findings();
   void finding(const HostFinding& finding);
   void namespaces();
@@ -94,15 +99,20 @@ void Text::verdict() {
 // What is in order is one line, unless it is asked for.
 void Text::checks() {
   bool any = false;
+  std::string_view remedy;
   for (const Status status : {Status::missing, Status::degraded, Status::unknown, Status::ok}) {
     if (status == Status::ok && !verbose_) break;
     for (const Check& one : report_.checks) {
       if (one.status != status) continue;
       if (!any) page_.blank();
       any = true;
+      // What is to be done about several in a row is said behind the last.
+      if (one.remedy != remedy) to_do(remedy);
+      remedy = one.remedy;
       check(one);
     }
   }
+  to_do(remedy);
   if (!verbose_ && count(Status::ok) != 0)
     page_.paragraph(0, fmt::format(FMT_COMPILE("{} passed{}."), words::count(count(Status::ok), "check"),
                                    any ? "" : ", nothing is missing"));
@@ -111,7 +121,10 @@ void Text::checks() {
 void Text::check(const Check& check) {
   page_.item(0, fmt::format(FMT_COMPILE("{} {}: {}"), name(check.status), show(check.id), show(check.text)),
              colour_of(check.status));
-  if (!check.remedy.empty()) page_.item(2, "do: " + show(check.remedy));
+}
+
+void Text::to_do(std::string_view remedy) {
+  if (!remedy.empty()) page_.item(2, "do: " + show(remedy));
 }
 
 void Text::findings() {
@@ -127,7 +140,7 @@ void Text::findings() {
 void Text::finding(const HostFinding& finding) {
   page_.item(0, fmt::format(FMT_COMPILE("{} {}: {}"), name(finding.severity), finding.id, show(finding.text)),
              colour_of(finding.severity));
-  page_.item(2, "do: " + show(finding.remedy));
+  to_do(finding.remedy);
   if (!finding.avoid.empty()) page_.item(2, "not: " + show(finding.avoid));
 }
 
@@ -158,7 +171,7 @@ void Text::routes(const NamespaceHealth& health) {
     page_.item(2, fmt::format(FMT_COMPILE("ports {} {} {}: {} of {} in use, {} connections a second for good"),
                               address_text(use.route.local, use.route.family), style_.utf8 ? "→" : "->",
                               endpoint_text(use.route.peer, use.route.family), use.in_use, use.usable,
-                              fmt::format("{:.4g}", use.sustainable_per_second)));
+                              rate_text(use.sustainable_per_second)));
   }
   if (health.routes.size() > shown) page_.item(2, "and " + words::count(health.routes.size() - shown, "more route"));
 }

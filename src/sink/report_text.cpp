@@ -3,6 +3,7 @@
 
 #include "sink/page.hpp"
 #include "sink/pattern.hpp"
+#include "sink/report_close_wait.hpp"
 #include "sink/report_time_wait.hpp"
 #include "sink/report_words.hpp"
 
@@ -10,7 +11,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
 #include <utility>
 
 namespace closewatch {
@@ -20,8 +20,6 @@ constexpr std::uint64_t second_ns = 1'000'000'000;
 constexpr std::size_t narrow = 80;
 constexpr std::size_t wide = 120;
 constexpr std::size_t troubled_shown = 10;
-constexpr std::size_t groups_shown = 5;
-constexpr std::size_t examples_shown = 2;
 constexpr std::size_t healthy_shown = 8;
 constexpr std::size_t healthy_shown_below_trouble = 4;
 
@@ -72,6 +70,7 @@ class Text {
         style_(style),
         by_(rows),
         page_(style.wide ? wide : narrow, style.colour),
+        close_wait_(page_, style.utf8),
         time_wait_(page_, style.utf8) {}
 
   std::string write() {
@@ -91,24 +90,19 @@ class Text {
   void titles();
   void row(const Row& row);
   void details(const Row& row);
-  void group(const GroupReport& group);
-  [[nodiscard]] std::string queue_text(const GroupReport& group) const;
-  void example(const SocketReport& socket, Role side);
-  void within_limit(const CloseWaitReport& close_wait);
   [[nodiscard]] std::vector<Row> rows() const;
   [[nodiscard]] Row row_of(const WorkloadReport& report) const;
   [[nodiscard]] Row row_of(const ProcessReport& report) const;
   [[nodiscard]] std::string name_of(const Row& row, std::size_t width) const;
   [[nodiscard]] std::string name_or_line_of(const Row& row);
-  [[nodiscard]] std::string headline(const GroupReport& group) const;
   [[nodiscard]] std::string show(std::string_view text) const { return printable(text, style_.utf8, 0); }
 
   const Report& report_;
   TextSink::Style style_;
   ReportRows by_;
   Page page_;
+  CloseWaitText close_wait_;
   TimeWaitText time_wait_;
-  std::set<Kind> advised_;
 };
 
 void Text::head() {
@@ -282,15 +276,8 @@ std::string Text::name_or_line_of(const Row& row) {
 }
 
 void Text::details(const Row& row) {
-  const CloseWaitReport& close_wait = row.findings->close_wait;
   if (!row.where.empty()) page_.item(2, row.where);
-  std::size_t groups = 0;
-  for (const GroupReport& one : close_wait.groups)
-    if (one.verdict != Verdict::ok && ++groups <= groups_shown) group(one);
-  if (groups > groups_shown)
-    page_.paragraph(
-        2, fmt::format(FMT_COMPILE("and {} (--json has all)"), words::count(groups - groups_shown, "more group")));
-  within_limit(close_wait);
+  close_wait_.write(row.findings->close_wait);
   const auto& use = row.findings->descriptors;
   if (use && use->seconds_left && *use->seconds_left < 100 * 86'400.0)
     page_.paragraph(
@@ -301,92 +288,12 @@ void Text::details(const Row& row) {
   time_wait_.write(*row.findings);
 }
 
-std::string Text::headline(const GroupReport& group) const {
-  const std::string_view one = group.verdict == Verdict::leak ? "leaked socket" : "stuck socket";
-  const std::string_view all = group.count == 1 ? "" : "all ";
-  std::string text = words::count(group.count, one);
-  const bool end_read = group.stacks && group.stacks->end_read && !group.stacks->end_read->frames.empty();
-  if (group.kind == Kind::eof_ignored && end_read)
-    text += fmt::format(FMT_COMPILE(", {}read to the end at {} and not closed"), all,
-                        words::place(*group.stacks->end_read, style_.utf8));
-  else
-    text += fmt::format(FMT_COMPILE(", {}"), words::of(group.kind));
-  text += fmt::format(FMT_COMPILE(" ({})"), name(group.kind));
-  if (group.trend && *group.trend != Trend::steady) text += fmt::format(FMT_COMPILE("; {}"), name(*group.trend));
-  if (group.ended != 0)
-    text += fmt::format(FMT_COMPILE("; {} over by now, and not by a close()"),
-                        group.ended == group.count ? std::string{all.empty() ? "it is" : "all are"}
-                                                   : fmt::format(FMT_COMPILE("{} of them"), group.ended));
-  return text;
-}
-
-void Text::group(const GroupReport& group) {
-  page_.item(2, headline(group), group.verdict == Verdict::leak ? Colour::red : Colour::yellow);
-  if (advised_.insert(group.kind).second) {
-    const auto [meaning, remedy] = advice(group.kind);
-    page_.paragraph(4, fmt::format(FMT_COMPILE("{} {}"), meaning, remedy));
-  }
-  if (group.count > 1) {
-    const std::string held = words::holders(group.holders, group.holders_in_all, style_.utf8);
-    page_.item(4, words::ends(pattern_text(group.local), pattern_text(group.peer), group.side, style_.utf8) +
-                      (held.empty() ? "" : ", held by " + held));
-  }
-  if (group.accept_queue) page_.item(4, queue_text(group));
-  if (group.stacks && group.stacks->end_read)
-    page_.item(4, "end read: " + words::frames(*group.stacks->end_read, style_.utf8));
-  if (group.stacks && group.stacks->opened)
-    page_.item(4, (group.side == Role::accept ? "first used: " : "opened: ") +
-                      words::frames(*group.stacks->opened, style_.utf8));
-  for (std::size_t at = 0; at < std::min(group.sockets.size(), examples_shown); ++at)
-    example(group.sockets[at], group.side);
-}
-
-/// Nobody holds what waits in an accept queue, so the one that should accept it is named here. A queue is full where it
-/// is longer than its limit.
-std::string Text::queue_text(const GroupReport& group) const {
-  const AcceptQueue& queue = *group.accept_queue;
-  std::string text = fmt::format(FMT_COMPILE("accept queue: {} of {}"), queue.length, queue.most);
-  if (queue.length > queue.most) text += ", full";
-  const auto by_all = [&](const SocketReport& socket) {
-    return socket.process.key.pid != 0 && socket.process.key == group.sockets.front().process.key;
-  };
-  if (std::all_of(group.sockets.begin(), group.sockets.end(), by_all) && !group.sockets.empty())
-    text += ", to be accepted by " + words::mention(group.sockets.front().process, style_.utf8);
-  return text;
-}
-
-void Text::example(const SocketReport& socket, Role side) {
-  const Tuple& tuple = socket.connection.tuple;
-  const Condition& condition = socket.condition;
-  std::string text =
-      fmt::format(FMT_COMPILE("{} {}"), words::age(socket.age_ns, socket.age_is_lower_bound, style_.utf8),
-                  words::ends(endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), side,
-                              style_.utf8));
-  if (const std::string held = words::holders(socket.holders, socket.holders.size(), style_.utf8); !held.empty())
-    text += ", " + held;
-  if (condition.unread_bytes != 0) text += ", " + bytes_text(condition.unread_bytes) + " unread";
-  if (condition.unsent_bytes != 0) text += ", " + bytes_text(condition.unsent_bytes) + " unsent";
-  if (condition.probes != 0) text += ", " + words::count(condition.probes, "probe");
-  if (condition.retransmits != 0) text += ", " + words::count(condition.retransmits, "retransmission");
-  page_.item(4, text);
-}
-
-void Text::within_limit(const CloseWaitReport& close_wait) {
-  std::uint64_t sum = 0;
-  std::string kinds;
-  for (const GroupReport& group : close_wait.groups) {
-    if (group.verdict != Verdict::ok) continue;
-    sum += group.count;
-    kinds += fmt::format(FMT_COMPILE("{}{} {}"), kinds.empty() ? "" : "; ", group.count, words::of(group.kind));
-  }
-  if (sum != 0) page_.item(2, words::count(sum, "other") + " not at fault so far: " + kinds);
-}
-
-/// What `doctor` would say too; what is merely good to know it says alone.
+/// What `doctor` would say too; what is merely good to know it says alone. Ports are told above, with who uses them.
 void Text::machine() {
   bool first = true;
   for (const HostFinding& finding : report_.host_findings) {
     if (finding.severity == HostFinding::Severity::info) continue;
+    if (time_wait_.has_told_ports() && finding.id.starts_with("ports_")) continue;
     if (std::exchange(first, false)) {
       page_.blank();
       page_.paragraph(0, "This machine");

@@ -66,6 +66,7 @@ std::string use_text(const RouteUse& use) {
 /// The nearest to the end first, then as they are: the most first.
 std::vector<const TimeWaitEndpoint*> by_urgency(const TimeWaitReport& time_wait) {
   std::vector<const TimeWaitEndpoint*> out;
+  out.reserve(time_wait.by_endpoint.size());
   for (const TimeWaitEndpoint& endpoint : time_wait.by_endpoint) out.push_back(&endpoint);
   const auto rank = [](const TimeWaitEndpoint* one) {
     constexpr double never = 1e18;
@@ -169,7 +170,9 @@ void TimeWaitText::write(const Findings& findings) {
 
 void TimeWaitText::ports(const TimeWaitReport& time_wait) {
   std::string text = fmt::format(FMT_COMPILE("{} in TIME_WAIT"), time_wait.now);
-  if (time_wait.entered != 0)
+  if (time_wait.now == 0)
+    text = "none in TIME_WAIT, on a route that runs out of ports";
+  else if (time_wait.entered != 0)
     text += fmt::format(FMT_COMPILE(", {} more a second: it closes first, so that they are its own"),
                         rate_text(time_wait.per_second));
   page_.item(2, text);
@@ -184,9 +187,13 @@ void TimeWaitText::ports(const TimeWaitReport& time_wait) {
 }
 
 void TimeWaitText::endpoint(const TimeWaitEndpoint& endpoint) {
-  std::string text = words::ends(pattern_text(endpoint.local), pattern_text(endpoint.peer), endpoint.side, utf8_) +
-                     fmt::format(FMT_COMPILE(": {}"), endpoint.now);
-  if (endpoint.ports) text += ", " + use_text(*endpoint.ports);
+  std::string text = words::ends(pattern_text(endpoint.local), pattern_text(endpoint.peer), endpoint.side, utf8_);
+  std::string_view between = ": ";
+  if (endpoint.now != 0) {
+    text += fmt::format(FMT_COMPILE(": {} in TIME_WAIT"), endpoint.now);
+    between = ", ";
+  }
+  if (endpoint.ports) text.append(between).append(use_text(*endpoint.ports));
   const bool near = is_near(endpoint);
   page_.item(4, text, !near ? Colour::none : is_urgent(*endpoint.ports) ? Colour::red : Colour::yellow);
 }

@@ -31,6 +31,7 @@ class TimeWaitText {
   void write(const Findings& findings);
   /// Of the whole report, below its verdict.
   void summary(const Report& report);
+  [[nodiscard]] bool has_told_ports() const { return advised_; }
 
  private:
   void ports(const TimeWaitReport& time_wait);

@@ -7,7 +7,7 @@ from pathlib import Path
 from compare import CONN, MENTION, PROCESS, keys_must_be
 from harness import Failure
 
-SCHEMA = Path(__file__).resolve().parent.parent.parent / "docs/report.schema.json"
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 TOP = ["schema", "host", "kernel", "from", "to", "complete", "incomplete_reasons", "lost", "states", "workloads",
        "processes", "host_findings"]
 WORKLOAD = ["exe", "cgroup", "container", "endpoint", "processes"]
@@ -21,9 +21,8 @@ LISTED_AT_MOST = 20
 
 
 def check(document, text, verbose=False):
-    validate(document)
-    if re.search(r"\s", re.sub(r'"(?:[^"\\]|\\.)*"', "", text.rstrip("\n"))):
-        raise Failure("the JSON is not compact")
+    validate(document, "report.schema.json")
+    check_compact(text)
     keys_must_be("the report", document, TOP)
     if document["complete"] == bool(document["incomplete_reasons"]):
         raise Failure(f"complete is {document['complete']}: {document['incomplete_reasons']}")
@@ -39,16 +38,21 @@ def check(document, text, verbose=False):
     check_order(document["processes"])
 
 
-def validate(document):
+def check_compact(text):
+    if re.search(r"\s", re.sub(r'"(?:[^"\\]|\\.)*"', "", text.rstrip("\n"))):
+        raise Failure("the JSON is not compact")
+
+
+def validate(document, name):
     try:
         import jsonschema
     except ImportError as error:
         raise Failure("python3-jsonschema is not installed") from error
-    schema = json.loads(SCHEMA.read_text())
+    schema = json.loads((DOCS / name).read_text())
     validator = jsonschema.validators.validator_for(schema)(schema)
     problems = [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in validator.iter_errors(document)]
     if problems:
-        raise Failure("\n".join(["not valid by docs/report.schema.json:", *problems[:10]]))
+        raise Failure("\n".join([f"not valid by docs/{name}:", *problems[:10]]))
 
 
 def check_row(row, verbose):

@@ -165,11 +165,11 @@ TEST_CASE("health: a listener in the range of ports", "[health]") {
   where.listening = {22, 8080, 61'000, 50'000, 40'000};
   const HostFinding found = only(where, "listener_in_port_range");
   CHECK(found.severity == Severity::info);
-  CHECK(has(found.text, "Ports 40000 and 50000 that are listened on"));
+  CHECK(has(found.text, "Ports 40000 and 50000, which are listened on, lie"));
   CHECK(has(found.text, "32768 to 60999"));
   CHECK(has(found.remedy, "ip_local_reserved_ports"));
   where.now.settings.reserved_ports = {{40'000, 40'000}};
-  CHECK(has(only(where, "listener_in_port_range").text, "Port 50000 that is"));
+  CHECK(has(only(where, "listener_in_port_range").text, "Port 50000, which is"));
   where.now.settings.reserved_ports.push_back({49'000, 51'000});
   CHECK(all_of(where).empty());
   where.now.settings.reserved_ports.clear();
@@ -193,12 +193,14 @@ TEST_CASE("health: a port that a server could not bind again", "[health]") {
 TEST_CASE("health: the table of TIME_WAIT was full", "[health]") {
   const HostFinding before = only(counting("TCPTimeWaitOverflow", 7), "tw_overflow");
   CHECK(before.severity == Severity::warning);
-  CHECK(has(before.text, "(tcp_max_tw_buckets 131072): 7 since the namespace was made"));
+  CHECK(has(
+      before.text,
+      "7 connections since the namespace was made found the table of TIME_WAIT full (tcp_max_tw_buckets 131072): "));
   CHECK(has(before.remedy, "Raise net.ipv4.tcp_max_tw_buckets"));
   CHECK(has(before.avoid, "Lowering"));
   const HostFinding now = only(rising("TCPTimeWaitOverflow", 7, 19), "tw_overflow");
   CHECK(now.severity == Severity::critical);
-  CHECK(has(now.text, "12 in the last 60 s"));
+  CHECK(has(now.text, "12 connections in the last 60 s"));
   CHECK(only(rising("TCPTimeWaitOverflow", 7, 7), "tw_overflow").severity == Severity::warning);
   CHECK(all_of(counting("TCPTimeWaitOverflow", 0)).empty());
 }
@@ -285,7 +287,7 @@ TEST_CASE("health: what PAWS refuses", "[health]") {
   CHECK(all_of(counting("PAWSEstab", 99)).empty());
   const HostFinding found = only(counting("TCPACKSkippedTimeWait", 100), "paws_rejects");
   CHECK(found.severity == Severity::info);
-  CHECK(has(found.text, "(TCPACKSkippedTimeWait): 100 since the namespace was made"));
+  CHECK(has(found.text, "100 segments since the namespace was made"));
   CHECK(only(rising("PAWSActive", 4, 5), "paws_rejects").severity == Severity::warning);
   CHECK(all_of(rising("PAWSActive", 5, 5)).empty());
 }
@@ -306,16 +308,16 @@ TEST_CASE("health: orphans", "[health]") {
 TEST_CASE("health: listeners that drop", "[health]") {
   const HostFinding found = only(counting("ListenOverflows", 3), "listen_overflow");
   CHECK(found.severity == Severity::info);
-  CHECK(has(found.text, "(ListenOverflows): 3 since"));
+  CHECK(has(found.text, "3 connections since"));
   CHECK(has(found.remedy, "somaxconn (4096 now)"));
   CHECK(has(found.avoid, "tcp_abort_on_overflow"));
   CHECK(only(rising("ListenOverflows", 3, 5), "listen_overflow").severity == Severity::critical);
   const HostFinding drops = only(counting("ListenDrops", 3), "listen_overflow");
-  CHECK(has(drops.text, "(ListenDrops): 3 since"));
+  CHECK(has(drops.text, "3 requests since"));
   NamespaceHealth old = rising("ListenDrops", 3, 5);
   old.now.counters["ListenOverflows"] = 3;
   old.before->counters["ListenOverflows"] = 3;
-  CHECK(has(only(old, "listen_overflow").text, "(ListenDrops): 2 in"));
+  CHECK(has(only(old, "listen_overflow").text, "2 requests in"));
 }
 
 TEST_CASE("health: settings of listeners", "[health]") {
@@ -394,6 +396,16 @@ TEST_CASE("health: many namespaces that say the same say it once", "[health]") {
   CHECK(has(only(findings_of(machine), "fin_timeout_lowered").text,
             "tcp_fin_timeout is 15 s (60 by default) (network namespace 1); tcp_fin_timeout is 30 s (60 by default) "
             "(network namespace 2): it bounds"));
+}
+
+TEST_CASE("health: of namespaces that differ the worst comes first", "[health]") {
+  MachineHealth machine{{counting("TCPTimeWaitOverflow", 7), rising("TCPTimeWaitOverflow", 1, 3)}, {}};
+  machine.namespaces[0].netns = 1;
+  machine.namespaces[1].netns = 2;
+  const HostFinding found = only(findings_of(machine), "tw_overflow");
+  CHECK(found.severity == Severity::critical);
+  CHECK(found.text.starts_with("2 connections in the last 60 s"));
+  CHECK(has(found.text, "(network namespace 2); 7 connections since"));
 }
 
 TEST_CASE("health: of many routes a few are told", "[health]") {

@@ -94,10 +94,11 @@ TEST_CASE("inside our own namespace nothing is entered", "[host]") {
   struct stat own{};
   REQUIRE(stat("/proc/self/ns/net", &own) == 0);
   bool ran = false;
-  const auto result = inside({static_cast<std::uint32_t>(own.st_ino), "/nowhere"}, [&]() -> std::expected<void, Error> {
-    ran = true;
-    return std::unexpected(Error{"look around", EIO, ""});
-  });
+  const auto result =
+      inside({static_cast<std::uint32_t>(own.st_ino), "/nowhere", {}}, [&]() -> std::expected<void, Error> {
+        ran = true;
+        return std::unexpected(Error{"look around", EIO, ""});
+      });
   CHECK(ran);
   REQUIRE_FALSE(result);
   CHECK(result.error().code == EIO);
@@ -105,7 +106,7 @@ TEST_CASE("inside our own namespace nothing is entered", "[host]") {
 
 TEST_CASE("a namespace that has gone cannot be entered, and nothing runs", "[host]") {
   bool ran = false;
-  const auto result = inside({1, "/nowhere/ns/net"}, [&]() -> std::expected<void, Error> {
+  const auto result = inside({1, "/nowhere/ns/net", {}}, [&]() -> std::expected<void, Error> {
     ran = true;
     return {};
   });

@@ -37,6 +37,7 @@ TEST_CASE("commands: the first word says which", "[options]") {
   CHECK(parsed({"trace"}).command == Subcommand::trace);
   CHECK(parsed({"report"}).command == Subcommand::report);
   CHECK(parsed({"run", "ls"}).command == Subcommand::run);
+  CHECK(parsed({"doctor"}).command == Subcommand::doctor);
 }
 
 TEST_CASE("commands: a value that is a command's name is a value", "[options]") {
@@ -213,6 +214,23 @@ TEST_CASE("run: refused", "[options]") {
   CHECK(has(refused({"run", "--fail-on-leak", "ls"}), "unknown option '--fail-on-leak'"));
   CHECK(has(refused({"run", "--strickt", "ls"}), "did you mean '--strict'?"));
   CHECK(has(refused({"run", "-o"}), "--output"));
+}
+
+TEST_CASE("doctor: what it takes", "[options]") {
+  const Options options = parsed({"doctor", "-jwv", "-o", "d.json", "--netns", "/run/netns/blue"});
+  CHECK(options.json);
+  CHECK(options.wide);
+  CHECK(options.verbose);
+  CHECK(options.output == "d.json");
+  CHECK(options.netns == "/run/netns/blue");
+  CHECK(parsed({"doctor", "-q"}).quiet);
+}
+
+TEST_CASE("doctor: refused", "[options]") {
+  for (const char* option : {"-p", "-d", "--ring", "--leak-after", "--by", "-L", "-4", "--events", "--stacks"})
+    CHECK(has(refused({"doctor", option}), "unknown option"));
+  CHECK(has(refused({"doctor", "--netns", ""}), "--netns: ''"));
+  CHECK(has(refused({"doctor", "-q", "-v"}), "exclude each other"));
 }
 
 TEST_CASE("values: times as they are said", "[options]") {

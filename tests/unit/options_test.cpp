@@ -199,9 +199,9 @@ TEST_CASE("help: of the whole, and of the command", "[options]") {
 }
 
 TEST_CASE("help lists nothing that is not built yet", "[options]") {
-  const std::string text =
-      asked({"--help"}) + asked({"trace", "--help"}) + asked({"report", "--help"}) + asked({"run", "--help"});
-  for (const char* later : {"replay", "doctor", "demo", "--interval", "--record"}) {
+  const std::string text = asked({"--help"}) + asked({"trace", "--help"}) + asked({"report", "--help"}) +
+                           asked({"run", "--help"}) + asked({"doctor", "--help"});
+  for (const char* later : {"replay", "demo", "--interval", "--record"}) {
     CAPTURE(later);
     CHECK_FALSE(has(text, later));
   }

@@ -94,6 +94,26 @@ TEST_CASE("a process now: pid and start", "[host]") {
   CHECK_FALSE(process_now(tree.root(), 814));
 }
 
+TEST_CASE("a process runs still, or its pid is another's", "[host]") {
+  Tree tree;
+  tree.process(812, 1, 55);
+  CHECK(process_folder(tree.root(), 812) == tree.root() / "proc/812");
+  CHECK(runs_still(tree.root(), {812, 55}));
+  CHECK_FALSE(runs_still(tree.root(), {812, 56}));
+  CHECK_FALSE(runs_still(tree.root(), {813, 55}));
+}
+
+TEST_CASE("status: a field by its whole name", "[host]") {
+  constexpr std::string_view status = "Name:\tUid:\t7\nUid:\t1\t2\t3\t4\nNSpid:\t812\t5\nCapEff:\t0\nEnd:\t";
+  CHECK(status_field(status, "Uid") == "1\t2\t3\t4");
+  CHECK(status_field(status, "NSpid") == "812\t5");
+  CHECK(status_field(status, "CapEff") == "0");
+  CHECK(status_field(status, "End").empty());
+  CHECK(status_field(status, "pid").empty());
+  CHECK(status_field("", "Uid").empty());
+  CHECK(status_field("Uid:\t1", "Uid").empty());  // the name comes first
+}
+
 TEST_CASE("a thread's id leads to its process", "[host]") {
   Tree tree;
   tree.file("proc/812/status", "Name:\tTgid:\t9\nUmask:\t0022\nTgid:\t812\nNgid:\t0\nPid:\t812\n");

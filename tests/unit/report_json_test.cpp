@@ -99,19 +99,19 @@ TEST_CASE("report JSON: descriptors, and the time that is left in thousandths", 
 
 TEST_CASE("report JSON: TIME_WAIT, endings and latencies", "[sink][report]") {
   Scene scene;
-  for (std::uint64_t cookie = 1; cookie <= 6; ++cookie) {
-    scene.closed(client(), outgoing(), Ending::fin, Bucket::time_wait, cookie);
-    scene.input.buckets.push_back(bucket(Scene::now_ns, cookie, outgoing()));
-  }
+  for (std::uint16_t port = 40'001; port <= 40'006; ++port)
+    scene.closed_into_bucket(client(), outgoing_from(port), 5 * seconds);
   scene.closed(client(), outgoing(), Ending::rst_linger0, Bucket::none, 7);
   CHECK(has(report_json(scene.report()),
             R"("time_wait":{"now":6,"entered":6,"per_second":0.1,"by_endpoint":[{"side":"connect",)"
             R"("local":"10.0.0.7:*","peer":"10.0.0.5:3306","now":6,"ports":null}]},)"
             R"("fin_wait2":{"orphaned":0,"living":0},"endings":{"fin":6,"rst_linger0":1},)"));
+  scene.settings({40'001, 40'010});
+  CHECK(has(report_json(scene.report()), R"("now":6,"ports":{"range":10,"in_use":6,"seconds_left":null}}]})"));
   Report report = scene.report();
-  report.processes[0].findings.time_wait.by_endpoint[0].ports = PortsReport{28'000, 27'000, 12.5};
+  report.processes[0].findings.time_wait.by_endpoint[0].ports->seconds_left = 12.5;
   report.processes[0].findings.close_latency_ns = {1, 2, 3, 4};
-  CHECK(has(report_json(report), R"("ports":{"range":28000,"in_use":27000,"seconds_left":12.5}}]})"));
+  CHECK(has(report_json(report), R"("ports":{"range":10,"in_use":6,"seconds_left":12.5}}]})"));
   CHECK(has(report_json(report), R"("close_latency_ns":{"p50":1,"p99":2,"max":3,"count":4}})"));
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("report JSON: stacks, with null for what is not known", "[sink][report
 
 TEST_CASE("report JSON: findings of the host", "[sink][report]") {
   Report report = Scene{}.report();
-  report.host_findings = {{"tw_full", HostFinding::Severity::critical, "full", "mend \"it\""}};
+  report.host_findings = {{"tw_full", HostFinding::Severity::critical, "full", "mend \"it\"", "not this"}};
   CHECK(has(report_json(report),
             R"("host_findings":[{"id":"tw_full","severity":"critical","text":"full","remedy":"mend \"it\""}]})"));
 }

@@ -64,8 +64,7 @@ TEST_CASE("report: worst first, and what is unknown comes last", "[report]") {
   socket(7, 40, Verdict::leak);
   socket(8, 40, Verdict::stuck);
   for (const std::uint32_t pid : {7U, 6U}) {
-    scene.closed(person(pid, "tw"), outgoing(), Ending::fin, Bucket::time_wait, 100 + pid);
-    scene.input.buckets.push_back(bucket(Scene::now_ns, 100 + pid, outgoing()));
+    scene.closed_into_bucket(person(pid, "tw"), outgoing_from(static_cast<std::uint16_t>(pid)));
   }
   const Report report = scene.report();
   CHECK(pids(report) == Pids{40, 30, 20, 6, 7, 4, 5, 0});
@@ -272,10 +271,9 @@ TEST_CASE("report: states, of the machine and of each", "[report]") {
   scene.row(State::established, client());
   scene.row(State::fin_wait2, client());
   scene.row(State::fin_wait2, client()).evidence.dead = true;
-  BucketRow orphan = bucket(Scene::now_ns, 5, outgoing());
+  Ledger::Bucket orphan = scene.a_bucket(client(), outgoing(), 1 * seconds);
   orphan.substate = State::fin_wait2;
-  scene.input.buckets = {orphan};
-  scene.closed(client(), outgoing(), Ending::fin, Bucket::fin_wait2, 5);
+  scene.put(outgoing(), orphan);
   const Report report = scene.report();
   CHECK(states_of(report.states, State::established) == 2);
   CHECK(states_of(report.states, State::fin_wait2) == 3);
@@ -286,46 +284,6 @@ TEST_CASE("report: states, of the machine and of each", "[report]") {
   CHECK(of(report, client()).time_wait.now == 0);
   // The listener is of one workload with what comes in on it.
   CHECK(report.workloads.size() == 2);
-}
-
-TEST_CASE("report: TIME_WAIT by the seen end, by the listener, or of nobody", "[report]") {
-  Scene scene;
-  scene.listeners.opened({80, listening(), server(), false, 1});
-  for (std::uint64_t cookie = 1; cookie <= 2; ++cookie) {
-    scene.closed(client(), outgoing(), Ending::fin, Bucket::time_wait, cookie);
-    scene.input.buckets.push_back(bucket(Scene::now_ns, cookie, outgoing()));
-  }
-  scene.input.buckets.push_back(bucket(Scene::now_ns, 3, tuple(Role::unknown, "10.0.0.7", 9, "10.0.0.6", 443)));
-  scene.input.buckets.push_back(bucket(Scene::now_ns, 4, incoming()));
-  const Report report = scene.report();
-  CHECK(states_of(report.states, State::time_wait) == 4);
-  const TimeWaitReport& wait = of(report, client()).time_wait;
-  CHECK(wait.now == 2);
-  CHECK(wait.entered == 2);
-  CHECK(wait.per_second == 2.0 / 60);
-  REQUIRE(wait.by_endpoint.size() == 1);
-  CHECK(wait.by_endpoint[0].side == Role::connect);
-  CHECK(wait.by_endpoint[0].now == 2);
-  CHECK(wait.by_endpoint[0].local == EndPattern{Family::ipv4, endpoint("10.0.0.7", 0).address, std::nullopt});
-  CHECK(wait.by_endpoint[0].peer == EndPattern{Family::ipv4, endpoint("10.0.0.5", 0).address, 3306});
-  CHECK(!wait.by_endpoint[0].ports);
-  const TimeWaitReport& accepted = of(report, server()).time_wait;
-  REQUIRE(accepted.by_endpoint.size() == 1);
-  CHECK(accepted.by_endpoint[0].side == Role::accept);
-  CHECK(accepted.by_endpoint[0].local == EndPattern{Family::ipv4, std::nullopt, 8080});
-  CHECK(accepted.by_endpoint[0].peer == EndPattern{});
-  CHECK(accepted.entered == 0);
-  REQUIRE(!report.processes.back().process);
-  CHECK(report.processes.back().findings.time_wait.now == 1);
-}
-
-TEST_CASE("report: an orphan that has entered TIME_WAIT silently has entered it", "[report]") {
-  Scene scene;
-  scene.closed(client(), outgoing(), Ending::fin, Bucket::fin_wait2, 1);
-  scene.input.buckets = {bucket(Scene::now_ns, 1, outgoing())};
-  const TimeWaitReport wait = of(scene.report(), client()).time_wait;
-  CHECK(wait.now == 1);
-  CHECK(wait.entered == 1);
 }
 
 TEST_CASE("report: a look that takes no time has no rates", "[report]") {

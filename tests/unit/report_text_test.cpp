@@ -71,10 +71,7 @@ struct Healthy : Scene {
   Healthy() {
     row(State::listen, server(), listening());
     for (int at = 0; at < 3; ++at) row(State::established, server(), incoming());
-    for (std::uint64_t cookie = 1; cookie <= 12; ++cookie) {
-      closed(client(), outgoing(), Ending::fin, Bucket::time_wait, cookie);
-      input.buckets.push_back(bucket(now_ns, cookie, outgoing()));
-    }
+    for (std::uint16_t port = 40'001; port <= 40'012; ++port) closed_into_bucket(client(), outgoing_from(port));
     input.descriptors[client().key] = {9, 1'048'576, 1, std::nullopt};
   }
 };
@@ -313,8 +310,7 @@ TEST_CASE("report text: many workloads fit one screen", "[sink][report]") {
   Scene scene;
   for (std::uint32_t pid = 1; pid <= 40; ++pid) {
     const Identity one = person(pid, "p" + std::to_string(pid));
-    scene.closed(one, outgoing(), Ending::fin, Bucket::time_wait, pid);
-    scene.input.buckets.push_back(bucket(Scene::now_ns, pid, outgoing()));
+    scene.closed_into_bucket(one, outgoing_from(static_cast<std::uint16_t>(pid)));
   }
   std::string text = report_text(scene.report(), {});
   CHECK(std::count(text.begin(), text.end(), '\n') <= 24);
@@ -368,6 +364,11 @@ TEST_CASE("report text: names as long and as hostile as can be", "[sink][report]
                              "2001:db8:1111:2222:3333:4444:5555:7777", 65'535);
     for (std::uint64_t cookie = 1; cookie <= 2; ++cookie)
       scene.judged(leaked_socket(cookie, process, ends, ~0ULL >> 2U)).since_ns = 0;
+    scene.settings({65'530, 65'535});
+    for (std::uint16_t port = 65'530; port != 0; ++port)
+      scene.closed_into_bucket(process, tuple(Role::connect, "2001:db8:1111:2222:3333:4444:5555:6666", port,
+                                              "2001:db8:1111:2222:3333:4444:5555:7777", 65'535));
+    scene.bucket(process, tuple(Role::accept, "10.0.0.7", 1, "10.0.0.9", 1));
     scene.input.host = hostile;
     scene.input.with_stacks = true;
     Stack stack = stack_at(hostile + std::string(300, 'f'), 88);
@@ -382,6 +383,8 @@ TEST_CASE("report text: names as long and as hostile as can be", "[sink][report]
           style.wide = is_wide;
           const std::string text = report_text(scene.report(), style, rows);
           CHECK(widest(text) <= (is_wide ? 120U : 80U));
+          CHECK(has(text, "Ports run out"));
+          CHECK(has(text, "Port 1, "));
           CHECK_FALSE(has(text, " \n"));
           for (const char c : text)
             if (c != '\n' && (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)) FAIL("a control character");

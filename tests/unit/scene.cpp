@@ -17,6 +17,12 @@ Judged leaked_socket(std::uint64_t cookie, const Identity& process, const Tuple&
   return out;
 }
 
+Tuple outgoing_from(std::uint16_t port) {
+  Tuple out = outgoing();
+  out.local.port = port;
+  return out;
+}
+
 Stack stack_at(const std::string& function, std::uint32_t line) {
   Frame wrapper;
   wrapper.address = 0x7f0000001000;
@@ -45,7 +51,10 @@ Scene::Scene()
           .incomplete_reasons = {},
           .lost = 0,
           .rows = {},
-          .buckets = {},
+          .bound = {},
+          .namespaces = {},
+          .others_before = {},
+          .others_before_ns = 0,
           .judged = {},
           .ended = {},
           .trend = {},
@@ -54,6 +63,7 @@ Scene::Scene()
           .with_stacks = false,
           .stacks = {},
           .verbose = false,
+          .ledger = ledger,
           .accounts = accounts,
           .workloads = workloads,
           .processes = processes,
@@ -90,6 +100,39 @@ SocketRow& Scene::row(State state, const Identity& process, const Tuple& tuple) 
   out.tuple = tuple;
   if (process.key.pid == 0) out.attribution = Attribution::unknown;
   return input.rows.emplace_back(out);
+}
+
+Ledger::Bucket Scene::a_bucket(const Identity& process, const Tuple& tuple, std::uint64_t age_ns) {
+  Ledger::Bucket out;
+  out.cookie = next_cookie_++;
+  out.entered_ns = now_ns - age_ns;
+  out.known_ns = out.entered_ns;
+  const bool is_known = process.key.pid != 0;
+  out.owner = std::make_shared<Responsible>(is_known ? responsible(process, Attribution::closer) : Responsible{});
+  out.workload = workloads.of(process, tuple);
+  out.role = tuple.role;
+  return out;
+}
+
+void Scene::put(const Tuple& tuple, Ledger::Bucket bucket) { ledger.enter(tuple, bucket, changes_); }
+
+void Scene::bucket(const Identity& process, const Tuple& tuple, std::uint64_t age_ns) {
+  put(tuple, a_bucket(process, tuple, age_ns));
+}
+
+void Scene::closed_into_bucket(const Identity& process, const Tuple& tuple, std::uint64_t age_ns) {
+  closed(process, tuple, Ending::fin, Bucket::time_wait, next_cookie_++);
+  bucket(process, tuple, age_ns);
+}
+
+TcpSettings& Scene::settings(PortRange range, std::uint64_t reuse) {
+  NamespaceHealth& health = input.namespaces[netns];
+  health.netns = netns;
+  TcpSettings& out = health.now.settings;
+  out.port_range = range;
+  out.values["tcp_tw_reuse"] = reuse;
+  out.values["tcp_timestamps"] = 1;
+  return out;
 }
 
 Closed Scene::closed(const Identity& process, const Tuple& tuple, Ending ending, Bucket bucket, std::uint64_t cookie) {

@@ -21,6 +21,9 @@ namespace closewatch::test {
 /// A socket in CLOSE_WAIT for `age_ns` when the report is made, read to the end and leaked.
 Judged leaked_socket(std::uint64_t cookie, const Identity& process, const Tuple& tuple, std::uint64_t age_ns);
 
+/// The client's connection, from another port.
+Tuple outgoing_from(std::uint16_t port);
+
 inline Holder holder(const Identity& process, std::uint32_t fd) { return {process, fd, false, false}; }
 
 /// A user stack of the program's function `handler`, called by libc's recv() or the like.
@@ -43,15 +46,26 @@ class Scene {
   Judged& ended(Judged socket) { return keep(input.ended, std::move(socket)); }
   SocketRow& row(State state, const Identity& process, const Tuple& tuple = outgoing());
   Closed closed(const Identity& process, const Tuple& tuple, Ending ending, Bucket bucket, std::uint64_t cookie);
+  /// A bucket in TIME_WAIT that was entered so long before the end; the process (pid 0: unknown) has closed its
+  /// connection. Where two are on one route, the older is to come first.
+  void bucket(const Identity& process, const Tuple& tuple, std::uint64_t age_ns = 10 * seconds);
+  void put(const Tuple& tuple, Ledger::Bucket bucket);
+  [[nodiscard]] Ledger::Bucket a_bucket(const Identity& process, const Tuple& tuple, std::uint64_t age_ns);
+  /// The same, and its end is in the accounts too.
+  void closed_into_bucket(const Identity& process, const Tuple& tuple, std::uint64_t age_ns = 10 * seconds);
+  /// The namespace of all tuples, with these ports to choose from.
+  TcpSettings& settings(PortRange range, std::uint64_t reuse = 0);
   [[nodiscard]] Report report() const { return build(input); }
 
   Processes processes{1000};
   Listeners listeners{1000};
   Workloads workloads{processes, listeners, 1000};
   Accounts accounts{workloads, {}};
+  Ledger ledger{{.buckets = 100'000, .keeps_paces = true, .routes = 1000}};
   ReportInput input;
 
  private:
+  Ledger::Changes changes_;
   Judged& keep(std::vector<Judged>& place, Judged socket);
   std::uint64_t next_cookie_ = 10'000;
 };

@@ -40,6 +40,19 @@ TEST_CASE("endings, attributions, causes, FINs, buckets, places of losses", "[ty
   CHECK(names<Gap::Where>(0, 4) == Names{"ring", "output", "table", "storage"});
 }
 
+TEST_CASE("IPv4-mapped addresses are IPv4", "[types]") {
+  const Address mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 7};
+  const Address plain{10, 0, 0, 7};
+  const Tuple both{1, Family::ipv6, Role::accept, {mapped, 80}, {mapped, 90}};
+  CHECK(unmapped(both) == Tuple{1, Family::ipv4, Role::accept, {plain, 80}, {plain, 90}});
+  const Tuple bound{1, Family::ipv6, Role::unknown, {mapped, 80}, {}};
+  CHECK(unmapped(bound) == Tuple{1, Family::ipv4, Role::unknown, {plain, 80}, {}});
+  const Tuple ipv6{1, Family::ipv6, Role::unknown, {{0x20, 1}, 80}, {}};
+  CHECK(unmapped(ipv6) == ipv6);
+  const Tuple ipv4{1, Family::ipv4, Role::unknown, {mapped, 80}, {}};
+  CHECK(unmapped(ipv4) == ipv4);
+}
+
 TEST_CASE("the close path", "[types]") {
   for (const State state :
        {State::fin_wait1, State::fin_wait2, State::closing, State::time_wait, State::close_wait, State::last_ack})

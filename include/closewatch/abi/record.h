@@ -141,7 +141,7 @@ struct cw_transition {
   __u8 closer_by;   /* enum cw_call of the latest closing call: close, shutdown, exit, or none so far */
   __u8 reserved[3];
   __u32 unread; /* rcv_nxt - copied_seq: the peer's FIN counts as one */
-  __u32 reserved_too;
+  __u32 orphan_ms; /* with the change from FIN_WAIT2 to CLOSE: how long a bucket would be kept for the peer's FIN */
   struct cw_process process; /* the one responsible */
   struct cw_process actor;   /* who made the call, where a call did it */
 };

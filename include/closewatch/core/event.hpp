@@ -60,6 +60,7 @@ struct TransitionSeen {
   bool peer_fin = false;
   Evidence evidence;
   std::optional<Totals> totals;  ///< with the change to CLOSE of what was a connection
+  std::uint64_t orphan_ns = 0;   ///< how long its bucket waits for the peer's FIN, if it is one in FIN_WAIT2
 };
 
 /// A RST went out for a socket that had just gone from FIN_WAIT1 or FIN_WAIT2 to CLOSE.

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#ifndef CLOSEWATCH_SINK_REPORT_CLOSE_WAIT_HPP
+#define CLOSEWATCH_SINK_REPORT_CLOSE_WAIT_HPP
+
+// The part of the report for people that is about CLOSE_WAIT: groups of sockets, who holds them, what to do.
+
+#include "sink/page.hpp"
+
+#include <closewatch/core/report.hpp>
+
+#include <set>
+#include <string>
+
+namespace closewatch {
+
+class CloseWaitText {
+ public:
+  CloseWaitText(Page& page, bool utf8) : page_(page), utf8_(utf8) {}
+
+  /// Of a process or a workload. Advice on a kind is given once.
+  void write(const CloseWaitReport& close_wait);
+
+ private:
+  void group(const GroupReport& group);
+  [[nodiscard]] std::string headline(const GroupReport& group) const;
+  [[nodiscard]] std::string queue_text(const GroupReport& group) const;
+  void example(const SocketReport& socket, Role side);
+  void within_limit(const CloseWaitReport& close_wait);
+
+  Page& page_;
+  bool utf8_;
+  std::set<Kind> advised_;
+};
+
+}  // namespace closewatch
+
+#endif
