@@ -95,7 +95,7 @@ def start_visits(stage, name, *words, label="", pid=None):
     visits = Visits(program, Process(name, pid or program.pid, None, [name]))
     if words[0] == "serve":
         visits.done()
-    visits.process.ticks = start_ticks(visits.process.pid)
+    visits.process.ticks = poll(lambda: start_ticks(visits.process.pid), f"{name} to start")
     stage.processes.append(visits.process)
     return visits
 
