@@ -168,8 +168,9 @@ std::expected<void, Error> Session::stop() {
   spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
                 refusals.listeners, refusals.processes);
   const Ledger::Differences& differences = engine_.differences();
-  spdlog::debug("TIME_WAIT, against the kernel's own list: {} found that no event had told of, {} gone before their time",
-                differences.unannounced, differences.early);
+  spdlog::debug(
+      "TIME_WAIT, against the kernel's own list: {} found that no event had told of, {} gone before their time",
+      differences.unannounced, differences.early);
   if (losses_.stacks > 0) spdlog::warn("{} stacks found no room", losses_.stacks);
   if (bad_records_ > 0) spdlog::warn("{} records could not be understood", bad_records_);
   if (lookups_skipped_ > 0)

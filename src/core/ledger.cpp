@@ -51,12 +51,11 @@ void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
   }
   // A walk has met it before its event was read.
   const Bucket row = std::exchange(found->second, bucket);
-  found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
   count(tuple, row, Step::left, bucket.known_ns);
   count(tuple, found->second, Step::entered, bucket.known_ns);
-  const bool met = row.met;
   confirm(tuple, found->second, row.substate, row.expires_ns, changes);
-  found->second.met = met;
+  found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
+  if (row.owner != nullptr && differences_.unannounced > 0) --differences_.unannounced;  // its event was held back
 }
 
 void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_ns, bool by_sweep, Changes& changes) {
@@ -73,22 +72,27 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
       row.expires_in_ns > 0 ? row.time_ns + static_cast<std::uint64_t>(row.expires_in_ns) : row.time_ns;
   const auto found = buckets_.find(row.tuple);
   if (found != buckets_.end() && found->second.cookie == row.cookie) {
-    found->second.known_ns = row.time_ns;
     confirm(row.tuple, found->second, row.substate, expires_ns, changes);
+    found->second.known_ns = std::max(row.time_ns, found->second.known_ns);
     return;
   }
-  if (found != buckets_.end()) taken(row.tuple, row.cookie, row.time_ns, true, changes);
+  if (found != buckets_.end()) {
+    taken(row.tuple, row.cookie, row.time_ns, true, changes);
+    if (buckets_.contains(row.tuple)) return;  // the row is older
+  }
   Bucket bucket;
   bucket.cookie = row.cookie;
   bucket.expires_ns = expires_ns;
   bucket.known_ns = row.time_ns;
   bucket.substate = row.substate;
   bucket.role = row.tuple.role;
-  bucket.met = true;
-  // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told.
-  if (row.substate == State::time_wait && expires_ns > time_wait_ns && expires_ns - time_wait_ns <= row.time_ns)
-    bucket.entered_ns = expires_ns - time_wait_ns;
-  if (Bucket* added = add(row.tuple, bucket); added != nullptr) count(row.tuple, *added, Step::found, row.time_ns);
+  // The timer is set for 60 s at the entry into TIME_WAIT; an orphan's in FIN_WAIT2 for a time that is not told. It may
+  // fire seconds late (the wheel of timers is coarse).
+  if (row.substate == State::time_wait && row.expires_in_ns <= static_cast<std::int64_t>(time_wait_ns)) {
+    const std::uint64_t age_ns = time_wait_ns - static_cast<std::uint64_t>(row.expires_in_ns);  // of a time below 0 too
+    bucket.entered_ns = row.time_ns - std::min(row.time_ns, age_ns);
+  }
+  add(row.tuple, bucket);
 }
 
 void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes) {
@@ -96,12 +100,13 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   const bool made_after_all = bucket.unsure && bucket.substate == State::time_wait;
   const Bucket before = bucket;
   bucket.expires_ns = expires_ns;
-  bucket.met = true;
   bucket.missed = false;
   bucket.unsure = false;
   if (!promoted && !made_after_all) return;
-  // Promotion sets the timer anew, for 60 s, as the entry does.
-  bucket.entered_ns = std::max(expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0, before.entered_ns);
+  // Promotion sets the timer anew, for 60 s; but jiffies are coarse, and it was no bucket before its event, nor in
+  // TIME_WAIT when last met.
+  const std::uint64_t by_timer_ns = promoted && expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0;
+  bucket.entered_ns = std::max(by_timer_ns, before.known_ns);
   bucket.substate = State::time_wait;
   // Where it has no owner yet this is how it was first met.
   if (before.owner != nullptr)
@@ -116,14 +121,11 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
 }
 
 void Ledger::walked(const TablesWalked& walk) {
-  std::uint64_t more = 0;
-  if (walk.overflows) {
-    const auto [last, first] = overflows_.try_emplace(walk.netns, *walk.overflows);
-    more = *walk.overflows - std::min(last->second, *walk.overflows);
-    last->second = *walk.overflows;
-    if (first) more = *walk.overflows;
-  }
-  walks_[walk.netns] = {walk.began_ns, walk.time_ns, more};
+  walks_[walk.netns] = {walk.began_ns, walk.time_ns};
+  if (!walk.overflows) return;
+  Overflows& here = overflows_[walk.netns];
+  here.unclaimed += *walk.overflows - std::min(here.told, *walk.overflows);
+  here.told = *walk.overflows;
 }
 
 void Ledger::gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes) {
@@ -143,26 +145,32 @@ void Ledger::gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes) 
 bool Ledger::is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes) {
   const auto walk = walks_.find(tuple.netns);
   if (walk != walks_.end()) {
-    if (std::exchange(bucket.met, false) || bucket.known_ns >= walk->second.began_ns) return false;
-    return is_over_unmet(tuple, bucket, walk->second, changes);
+    if (bucket.known_ns >= walk->second.began_ns) return false;  // met, or younger
+    return is_over_unmet(tuple, bucket, walk->second.time_ns, changes);
   }
   const std::uint64_t due = due_ns(bucket);
   const std::uint64_t last = due != 0 ? due : bucket.known_ns + orphan_at_most_ns;
-  if (now_ns < last + unseen_slack_ns) return false;
-  end(tuple, bucket, Cause::expired, last, true, changes);
+  // An orphan may have been promoted since a walk met it.
+  const std::uint64_t promoted_ns = due != 0 && bucket.substate == State::fin_wait2 ? time_wait_ns : 0;
+  if (now_ns < last + promoted_ns + unseen_slack_ns) return false;
+  if (bucket.unsure)
+    end(tuple, bucket, Cause::overflow, bucket.known_ns, true, changes);
+  else
+    end(tuple, bucket, Cause::expired, last, true, changes);
   return true;
 }
 
-bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Changes& changes) {
-  const std::uint64_t due = due_ns(bucket);
-  if (due != 0 && due <= walk.time_ns + timer_slack_ns && !bucket.unsure) {
-    end(tuple, bucket, Cause::expired, std::min(due, walk.time_ns), true, changes);
+bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes) {
+  if (bucket.unsure) {
+    std::uint64_t& overflows = overflows_[tuple.netns].unclaimed;
+    const bool overflowed = overflows > 0;
+    if (overflowed) --overflows;
+    end(tuple, bucket, overflowed ? Cause::overflow : Cause::gone, bucket.known_ns, true, changes);
     return true;
   }
-  if (bucket.unsure) {
-    const bool overflowed = walk.overflows > 0;
-    if (overflowed) --walk.overflows;
-    end(tuple, bucket, overflowed ? Cause::overflow : Cause::gone, bucket.known_ns, true, changes);
+  const std::uint64_t due = due_ns(bucket);
+  if (due != 0 && due <= walked_ns + timer_slack_ns) {
+    end(tuple, bucket, Cause::expired, std::min(due, walked_ns), true, changes);
     return true;
   }
   // An absence is believed when two walks agree: its owner would be lost for good.
@@ -170,7 +178,7 @@ bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Chang
     ++differences_.early;
     return false;
   }
-  end(tuple, bucket, Cause::gone, walk.time_ns, true, changes);
+  end(tuple, bucket, Cause::gone, walked_ns, true, changes);
   return true;
 }
 
@@ -182,7 +190,7 @@ void Ledger::end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uin
                        .from = bucket.unsure ? bucket.from : bucket.substate,
                        .to = State::close,
                        .cause = cause,
-                       .time_ns = std::max(time_ns, bucket.entered_ns),
+                       .time_ns = std::max(time_ns, bucket.known_ns),  // timers of 60 s fire up to seconds late
                        .by_sweep = by_sweep});
   forget(tuple, bucket, time_ns);
 }
@@ -210,9 +218,8 @@ std::vector<std::uint32_t> Ledger::namespaces() const {
 }
 
 void Ledger::count(const Tuple& tuple, const Bucket& bucket, Step step, std::uint64_t time_ns) {
-  if (!settings_.keeps_paces || bucket.unsure || bucket.substate != State::time_wait ||
-      !is_outgoing(tuple, bucket.role))
-    return;
+  const bool is_counted = bucket.owner != nullptr && !bucket.unsure && bucket.substate == State::time_wait;
+  if (!settings_.keeps_paces || !is_counted || !is_outgoing(tuple, bucket.role)) return;
   auto found = paces_.find(route_of(tuple));
   if (found == paces_.end()) {
     if (step == Step::left || paces_.size() >= settings_.routes) return;

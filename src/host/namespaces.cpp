@@ -134,7 +134,8 @@ class Search {
 
   NamespaceSearch run() && {
     look_at_own();
-    if (!done()) each_mounted(root_ / "proc/self/mountinfo", [&](auto inode, auto path) { take({inode, path, {}}); });
+    if (!done())
+      each_mounted(root_ / "proc/self/mountinfo", [&](auto inode, const auto& path) { take({inode, path, {}}); });
     if (!done()) pids_ = process_ids(root_);
     look_at_all(&Search::look_at_process);
     look_at_all(&Search::look_behind_process);
@@ -288,15 +289,14 @@ Descriptor open_namespace(const NetworkNamespace& where) {
 std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& root) {
   std::vector<NetworkNamespace> found;
   std::set<std::uint32_t> seen;
-  const auto take = [&](std::optional<std::uint32_t> inode, const std::filesystem::path& path) {
-    if (inode && seen.insert(*inode).second) found.push_back({*inode, path, {}});
+  const auto take = [&](std::uint32_t inode, const std::filesystem::path& path) {
+    if (seen.insert(inode).second) found.push_back({inode, path, {}});
   };
-  const std::filesystem::path own = network_link(root / "proc/thread-self");
-  take(inode_in(read_link(own).text(), network_kind), own);
-  for (const std::uint32_t pid : process_ids(root)) {
-    const std::filesystem::path path = network_link(process_folder(root, pid));
-    take(inode_in(read_link(path).text(), network_kind), path);
-  }
+  const auto take_link = [&](const std::filesystem::path& path) {
+    if (const auto inode = inode_in(read_link(path).text(), network_kind)) take(*inode, path);
+  };
+  take_link(network_link(root / "proc/thread-self"));
+  for (const std::uint32_t pid : process_ids(root)) take_link(network_link(process_folder(root, pid)));
   each_mounted(root / "proc/self/mountinfo", take);
   return found;
 }

@@ -66,6 +66,7 @@ std::string use_text(const RouteUse& use) {
 /// The nearest to the end first, then as they are: the most first.
 std::vector<const TimeWaitEndpoint*> by_urgency(const TimeWaitReport& time_wait) {
   std::vector<const TimeWaitEndpoint*> out;
+  out.reserve(time_wait.by_endpoint.size());
   for (const TimeWaitEndpoint& endpoint : time_wait.by_endpoint) out.push_back(&endpoint);
   const auto rank = [](const TimeWaitEndpoint* one) {
     constexpr double never = 1e18;

@@ -102,7 +102,7 @@ TEST_CASE("another version", "[decode][hostile]") {
 
 TEST_CASE("an unknown type", "[decode][hostile]") {
   for (const auto& bytes : one_of_each())
-    for (const int type : {0, 11, 0xffff})
+    for (const int type : {0, 12, 0xffff})
       CHECK(result(with_header(bytes, [&](cw_header& header) { header.type = static_cast<__u16>(type); })) ==
             name(DecodeError::unknown_type));
 }
@@ -153,6 +153,8 @@ TEST_CASE("fields that cannot be: those of rows", "[decode][hostile]") {
     CHECK(edited<cw_bucket_row>(raw_bucket(), [&](cw_bucket_row& raw) { raw.substate = static_cast<__u8>(value); }) ==
           impossible);
   CHECK(edited<cw_bucket_row>(raw_bucket(), [](cw_bucket_row& raw) { raw.tuple.role = 9; }) == impossible);
+  CHECK(edited<cw_port_row>(raw_port(), [](cw_port_row& raw) { raw.tuple.role = 3; }) == impossible);
+  CHECK(edited<cw_port_row>(raw_port(), [](cw_port_row& raw) { raw.tuple.family = 0; }) == impossible);
 }
 
 TEST_CASE("fields that cannot be: those of the last close", "[decode][hostile]") {

@@ -75,6 +75,7 @@ TEST_CASE("each flag is its own evidence", "[decode]") {
       {CW_FLAG_MATCHED, [](const TransitionSeen& seen) { return seen.evidence.matched; }},
       {CW_FLAG_HIDDEN, [](const TransitionSeen& seen) { return seen.evidence.hidden; }},
       {CW_FLAG_OWNER_MET, [](const TransitionSeen& seen) { return seen.evidence.owner_met; }},
+      {CW_FLAG_PORT_BOUND, [](const TransitionSeen& seen) { return seen.evidence.port_bound; }},
   };
   for (const Row& set : rows) {
     cw_transition raw = raw_transition();
@@ -183,11 +184,13 @@ TEST_CASE("how a socket stands that a walk met", "[decode]") {
 
 TEST_CASE("each flag of a row is its own", "[decode]") {
   cw_socket_row raw = raw_socket();
-  raw.flags = GENERATE(0U, CW_FLAG_NO_FILE, CW_FLAG_USE_OBSERVED, CW_FLAG_READ_BY_KERNEL, CW_FLAG_OWNER_MET);
+  raw.flags = GENERATE(0U, CW_FLAG_NO_FILE, CW_FLAG_USE_OBSERVED, CW_FLAG_READ_BY_KERNEL, CW_FLAG_OWNER_MET,
+                       CW_FLAG_PORT_BOUND);
   const auto row = as<SocketRow>(bytes_of(raw));
   CHECK(row.condition.no_file == (raw.flags == CW_FLAG_NO_FILE));
   CHECK(row.condition.use_observed == (raw.flags == CW_FLAG_USE_OBSERVED));
   CHECK(row.evidence.owner_met == (raw.flags == CW_FLAG_OWNER_MET));
+  CHECK(row.evidence.port_bound == (raw.flags == CW_FLAG_PORT_BOUND));
   CHECK_FALSE(row.evidence.no_socket);
 }
 
@@ -329,6 +332,18 @@ TEST_CASE("a row of the walk over the buckets", "[decode]") {
   CHECK(as<BucketRow>(bytes_of(orphan)).substate == State::fin_wait2);
 }
 
+TEST_CASE("a row of a port that is taken", "[decode]") {
+  const auto row = as<PortRow>(bytes_of(raw_port()));
+  CHECK(row.time_ns == 1001);
+  CHECK(row.cookie == 81);
+  CHECK(row.opened_ns == 77);
+  has_example_tuple(row.tuple);
+  cw_port_row waiting = raw_port();
+  waiting.cookie = waiting.opened_ns = 0;
+  CHECK(as<PortRow>(bytes_of(waiting)).cookie == 0);
+  CHECK(as<PortRow>(bytes_of(waiting)).opened_ns == 0);
+}
+
 TEST_CASE("an IPv4-mapped IPv6 address is IPv4", "[decode]") {
   cw_transition raw = raw_transition();
   const auto with = [&](std::string_view local, std::string_view peer) {
@@ -367,6 +382,9 @@ TEST_CASE("an IPv4-mapped IPv6 address is IPv4", "[decode]") {
     copy(endpoint("::ffff:10.0.0.7", 0).address, bucket.tuple.local);
     copy(endpoint("::ffff:10.0.0.5", 0).address, bucket.tuple.peer);
     has_example_tuple(as<BucketRow>(bytes_of(bucket)).tuple);
+    cw_port_row port = raw_port();
+    port.tuple = bucket.tuple;
+    has_example_tuple(as<PortRow>(bytes_of(port)).tuple);
   }
 }
 

@@ -11,6 +11,9 @@ using namespace closewatch::test;
 
 namespace {
 
+/// Some buckets are a minute old then.
+constexpr std::uint64_t late = 100 * seconds;
+
 SocketRow listener_row(std::uint64_t time_ns, bool matched = false) {
   SocketRow out = row(time_ns, State::listen, Attribution::listener, server());
   out.cookie = 80;
@@ -74,37 +77,37 @@ TEST_CASE("in CLOSE_WAIT and not accepted yet: its listener's", "[engine][walk]"
 
 TEST_CASE("buckets are their port's listener's", "[engine][walk]") {
   Watched watched;
-  const auto lines =
-      watched({listener_row(40 * ms), bucket(50 * ms, 83, incoming()), WalkDone{60 * ms}, started(100 * ms)});
-  CHECK(has(lines, "snapshot 83 TIME_WAIT age=15000ms listener:900"));
+  const auto lines = watched({listener_row(late + 40 * ms), bucket(late + 50 * ms, 83, incoming()),
+                              WalkDone{late + 60 * ms}, started(late + 100 * ms)});
+  CHECK(has(lines, "snapshot 83 TIME_WAIT age=15050ms listener:900"));
   CHECK(only<Snapshot>(watched.facts()).at(0).connection.tuple.role == Role::accept);
 }
 
 TEST_CASE("buckets of a port that nobody listens on are shown as unknown", "[engine][walk]") {
   Watched watched;
-  const auto lines =
-      watched({listener_row(40 * ms), bucket(50 * ms, 83, outgoing()), WalkDone{60 * ms}, started(100 * ms)});
-  CHECK(lines == Lines{"hello", "snapshot 83 TIME_WAIT age=15000ms unknown", "snapshot_end"});
+  const auto lines = watched({listener_row(late + 40 * ms), bucket(late + 50 * ms, 83, outgoing()),
+                              WalkDone{late + 60 * ms}, started(late + 100 * ms)});
+  CHECK(lines == Lines{"hello", "snapshot 83 TIME_WAIT age=15050ms unknown", "snapshot_end"});
   CHECK(only<Snapshot>(watched.facts()).at(0).connection.tuple.role == Role::unknown);
 }
 
 TEST_CASE("buckets: an orphan's age in FIN_WAIT2 is not told, and a timer that is due tells 60 s and more",
           "[engine][walk]") {
   Watched watched;
-  BucketRow orphan = bucket(50 * ms, 83, outgoing());
+  BucketRow orphan = bucket(late + 50 * ms, 83, outgoing());
   orphan.substate = State::fin_wait2;
-  BucketRow due = bucket(50 * ms, 84, outgoing());
+  BucketRow due = bucket(late + 50 * ms, 84, incoming());
   due.expires_in_ns = -5 * static_cast<std::int64_t>(ms);
-  CHECK(watched({orphan, due, WalkDone{60 * ms}, started(100 * ms)}) ==
-        Lines{"hello", "snapshot 83 FIN_WAIT2 age=? unknown", "snapshot 84 TIME_WAIT age=60005ms unknown",
-              "snapshot_end"});
+  const auto lines = watched({orphan, due, WalkDone{late + 60 * ms}, started(late + 100 * ms)});
+  CHECK(has(lines, "snapshot 83 FIN_WAIT2 age=? unknown"));
+  CHECK(has(lines, "snapshot 84 TIME_WAIT age=60055ms unknown"));
 }
 
 TEST_CASE("a bucket whose timer is beyond 60 s has no age", "[engine][walk]") {
   Watched watched;
-  BucketRow odd = bucket(50 * ms, 83, outgoing());
+  BucketRow odd = bucket(late + 50 * ms, 83, outgoing());
   odd.expires_in_ns = 61 * static_cast<std::int64_t>(seconds);
-  CHECK(has(watched({odd, WalkDone{60 * ms}, started(100 * ms)}), "snapshot 83 TIME_WAIT age=? unknown"));
+  CHECK(has(watched({odd, WalkDone{late + 60 * ms}, started(late + 100 * ms)}), "snapshot 83 TIME_WAIT age=? unknown"));
 }
 
 TEST_CASE("with filters on processes a bucket is shown only with a listener that they let through", "[engine][walk]") {
@@ -113,18 +116,19 @@ TEST_CASE("with filters on processes a bucket is shown only with a listener that
   Watched watched{settings};
   const bool matched = GENERATE(true, false);
   CAPTURE(matched);
-  const auto lines = watched({listener_row(40 * ms, matched), bucket(50 * ms, 83, incoming()),
-                              bucket(50 * ms, 84, outgoing()), WalkDone{60 * ms}, started(100 * ms)});
-  CHECK(has(lines, "snapshot 83 TIME_WAIT age=15000ms listener:900") == matched);
+  const auto lines =
+      watched({listener_row(late + 40 * ms, matched), bucket(late + 50 * ms, 83, incoming()),
+               bucket(late + 50 * ms, 84, outgoing()), WalkDone{late + 60 * ms}, started(late + 100 * ms)});
+  CHECK(has(lines, "snapshot 83 TIME_WAIT age=15050ms listener:900") == matched);
   CHECK(only<Snapshot>(watched.facts()).size() == (matched ? 1U : 0U));
 }
 
 TEST_CASE("a listener whose process has ended owns no buckets", "[engine][walk]") {
   Watched watched;
-  watched({ProcessSeen{30 * ms, server()}, ProcessExited{35 * ms, server().key}});
-  const auto lines =
-      watched({listener_row(40 * ms), bucket(50 * ms, 83, incoming()), WalkDone{60 * ms}, started(100 * ms)});
-  CHECK(has(lines, "snapshot 83 TIME_WAIT age=15000ms unknown"));
+  watched({ProcessSeen{late + 30 * ms, server()}, ProcessExited{late + 35 * ms, server().key}});
+  const auto lines = watched({listener_row(late + 40 * ms), bucket(late + 50 * ms, 83, incoming()),
+                              WalkDone{late + 60 * ms}, started(late + 100 * ms)});
+  CHECK(has(lines, "snapshot 83 TIME_WAIT age=15050ms unknown"));
 }
 
 TEST_CASE("events before the start are folded into the snapshot and not shown", "[engine][walk]") {
@@ -201,19 +205,21 @@ TEST_CASE("a walk for owners, without the tables, tells no snapshot", "[engine][
   CHECK(watched({another(200 * ms, 83), WalkDone{210 * ms}}) == Lines{"ask 812/0"});
 }
 
-TEST_CASE("buckets of a walk that told no snapshot do not turn up in the next", "[engine][walk]") {
+TEST_CASE("buckets of a walk that told no snapshot do not turn up in the next, which does not meet them",
+          "[engine][walk]") {
   Watched watched;
   watched.begin();
-  watched({bucket(200 * ms, 83, outgoing()), WalkDone{210 * ms}});
+  watched({bucket(200 * ms, 83, outgoing()), WalkDone{210 * ms, 200 * ms}});
   watched({LossSeen{3 * seconds, 1, 0}});
-  CHECK(watched({WalkDone{3 * seconds + 1 * ms}}) == Lines{"snapshot_end"});
+  CHECK(watched({TablesWalked{3 * seconds + 1 * ms, 3 * seconds, netns, 0},
+                 WalkDone{3 * seconds + 1 * ms, 3 * seconds}}) == Lines{"snapshot_end"});
 }
 
 TEST_CASE("a listener that no walk meets any more owns no buckets", "[engine][walk]") {
   Watched watched;
   watched.begin({listener_row(50 * ms)});
   watched({another(2 * seconds, 83), WalkDone{2 * seconds + 1 * ms, 2 * seconds}, LossSeen{3 * seconds, 1, 0}});
-  const auto lines = watched({bucket(3 * seconds, 84, incoming()), WalkDone{3 * seconds + 1 * ms}});
+  const auto lines = watched({bucket(late, 84, incoming()), WalkDone{late}});
   CHECK(has(lines, "snapshot 84 TIME_WAIT age=15000ms unknown"));
 }
 
@@ -241,9 +247,11 @@ TEST_CASE("what went into a bucket during the first walk is in the snapshot, onc
   found.substate = substate;
   std::vector<Event> events{seen, WalkDone{90 * ms}, started(100 * ms)};
   if (met) events.insert(events.begin() + 1, found);
-  // The two agree: the transition knows to the nanosecond when it went in, and not the timer (15 s).
-  CHECK(watched(events) == Lines{"hello", "ask 812/0",
-                                 "snapshot 81 " + std::string{name(substate)} + " age=20ms closer:812",
+  // The two agree: the transition knows to the nanosecond when it went in, and not the timer (15 s). FIN_WAIT2 it was
+  // in before.
+  const std::string age = substate == State::fin_wait2 ? "21ms" : "20ms";
+  CHECK(watched(events) == Lines{"ask 812/0", "hello",
+                                 "snapshot 81 " + std::string{name(substate)} + " age=" + age + " closer:812",
                                  "snapshot_end"});
   CHECK(only<Snapshot>(watched.facts()).at(0).connection.tuple.role == Role::connect);
 }
@@ -251,13 +259,13 @@ TEST_CASE("what went into a bucket during the first walk is in the snapshot, onc
 TEST_CASE("an orphan whose peer's FIN has come before the first walk met its bucket is in TIME_WAIT, with its owner",
           "[engine][walk]") {
   Watched watched;
-  TransitionSeen seen = last(called(80 * ms, State::fin_wait2, State::close, Cause::close));
+  TransitionSeen seen = last(called(late + 80 * ms, State::fin_wait2, State::close, Cause::close));
   seen.evidence.dead = true;
-  BucketRow found = bucket(85 * ms, 81, outgoing());
-  found.expires_in_ns = 59'990 * static_cast<std::int64_t>(ms);
+  BucketRow found = bucket(late + 95 * ms, 81, outgoing());
+  found.expires_in_ns = 59'995 * static_cast<std::int64_t>(ms);
   // The transition does not know when it was promoted: the bucket's timer does.
-  CHECK(watched({seen, found, WalkDone{90 * ms}, started(100 * ms)}) ==
-        Lines{"hello", "ask 812/0", "snapshot 81 TIME_WAIT age=10ms closer:812", "snapshot_end"});
+  CHECK(watched({seen, found, WalkDone{late + 98 * ms}, started(late + 100 * ms)}) ==
+        Lines{"ask 812/0", "hello", "snapshot 81 TIME_WAIT age=10ms closer:812", "snapshot_end"});
 }
 
 TEST_CASE("sockets of the first walk that find no room are counted", "[engine][walk]") {

@@ -398,6 +398,16 @@ TEST_CASE("health: many namespaces that say the same say it once", "[health]") {
             "(network namespace 2): it bounds"));
 }
 
+TEST_CASE("health: of namespaces that differ the worst comes first", "[health]") {
+  MachineHealth machine{{counting("TCPTimeWaitOverflow", 7), rising("TCPTimeWaitOverflow", 1, 3)}, {}};
+  machine.namespaces[0].netns = 1;
+  machine.namespaces[1].netns = 2;
+  const HostFinding found = only(findings_of(machine), "tw_overflow");
+  CHECK(found.severity == Severity::critical);
+  CHECK(found.text.starts_with("2 connections in the last 60 s"));
+  CHECK(has(found.text, "(network namespace 2); 7 connections since"));
+}
+
 TEST_CASE("health: of many routes a few are told", "[health]") {
   NamespaceHealth where = fresh();
   for (std::uint64_t more = 0; more < 5; ++more) where.routes.push_back(route(100 + more, 100 + more));

@@ -89,6 +89,21 @@ TEST_CASE("JSON: transition by the network, with nothing known", "[sink][json]")
                                    R"("attribution":"unknown","actor":null,"cause":"network","observed":"event"})");
 }
 
+TEST_CASE("JSON: the end of a bucket, which no event told of", "[sink][json]") {
+  Transition transition = a_transition();
+  transition.from = State::time_wait;
+  transition.to = State::close;
+  transition.actor.reset();
+  transition.by_sweep = true;
+  for (const Cause cause : {Cause::expired, Cause::reused, Cause::overflow, Cause::gone}) {
+    transition.cause = cause;
+    CHECK(line_of(transition) == head("transition") + "," + conn +
+                                     R"(,"from":"TIME_WAIT","to":"CLOSE","in_state_ns":1234,)" + process +
+                                     R"(,"attribution":"closer","actor":null,"cause":")" + std::string{name(cause)} +
+                                     R"(","observed":"sweep"})");
+  }
+}
+
 TEST_CASE("JSON: closed", "[sink][json]") {
   CHECK(line_of(a_closed()) ==
         head("closed") + "," + conn + "," + process + R"(,"attribution":"closer","closer":)" + mention +

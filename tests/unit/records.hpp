@@ -181,6 +181,15 @@ inline cw_bucket_row raw_bucket() {
   return raw;
 }
 
+inline cw_port_row raw_port() {
+  cw_port_row raw{};
+  raw.header = header_of<cw_port_row>(CW_RECORD_PORT);
+  raw.cookie = 81;
+  raw.tuple = raw_tuple();
+  raw.opened_ns = 77;
+  return raw;
+}
+
 inline std::vector<std::vector<std::byte>> one_of_each() {
   return {bytes_of(raw_transition()),
           bytes_of(raw_close()),
@@ -191,7 +200,8 @@ inline std::vector<std::vector<std::byte>> one_of_each() {
           bytes_of(raw_holder()),
           bytes_of(raw_release()),
           bytes_of(raw_stacks()),
-          bytes_of(raw_bucket())};
+          bytes_of(raw_bucket()),
+          bytes_of(raw_port())};
 }
 
 }  // namespace closewatch::test

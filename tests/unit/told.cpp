@@ -60,7 +60,7 @@ std::string text(const Transition& transition) {
                      std::string{name(transition.to)} + " in=" + spent(transition.in_state_ns) + " " +
                      who(transition.responsible) + " " + std::string{name(transition.cause)};
   if (transition.actor) line += ":" + pid(*transition.actor);
-  return line;
+  return line + (transition.by_sweep ? " sweep" : "");
 }
 
 std::string text(const Closed& closed) {

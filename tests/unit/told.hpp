@@ -16,6 +16,7 @@ namespace closewatch::test {
 
 /// One fact on one line. Times spent are in ms where they are whole, `?` where not known:
 ///   81 FIN_WAIT1>FIN_WAIT2 in=1ms closer:812 network
+///   81 TIME_WAIT>CLOSE in=60000ms closer:812 expired sweep                      (Transition::by_sweep)
 ///   81 closed closer:812 by=close:812 first=local fin errno=0 bucket=time_wait took=9ms sent=100 received=200
 ///   snapshot 81 CLOSE_WAIT age=5ms opener:812
 ///   81 raised eof_ignored stuck age=30000ms holder:812              (a Finding; `age=>` is a lower bound)

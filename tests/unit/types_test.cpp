@@ -32,8 +32,8 @@ TEST_CASE("endings, attributions, causes, FINs, buckets, places of losses", "[ty
                                       "rst_received", "timeout", "fin_timeout", "refused", "unreachable", "abandoned",
                                       "never_accepted", "killed", "disconnected", "unknown"});
   CHECK(names<Attribution>(0, 5) == Names{"unknown", "listener", "opener", "holder", "closer"});
-  CHECK(names<Cause>(0, 10) == Names{"network", "timer", "connect", "listen", "close", "shutdown", "exit", "disconnect",
-                                     "kill", "listener_closed"});
+  CHECK(names<Cause>(0, 14) == Names{"network", "timer", "connect", "listen", "close", "shutdown", "exit", "disconnect",
+                                     "kill", "listener_closed", "expired", "reused", "overflow", "gone"});
   CHECK(names<FirstFin>(0, 4) == Names{"none", "local", "peer", "both"});
   CHECK(names<Bucket>(0, 4) == Names{"unknown", "none", "time_wait", "fin_wait2"});
   CHECK(names<Role>(1, 3) == Names{"connect", "accept"});

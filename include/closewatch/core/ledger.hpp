@@ -37,7 +37,7 @@ class Ledger {
   /// it has been reused.
   struct Bucket {
     std::uint64_t cookie = 0;
-    std::uint64_t entered_ns = 0;  ///< into `substate` (unsure: into `from`); 0: not known
+    std::uint64_t entered_ns = 0;  ///< into `substate`, or into `from` while it is unsure; 0: not known
     std::uint64_t expires_ns = 0;  ///< 0: not known yet
     std::uint64_t known_ns = 0;  ///< when it was last told of: its entry, or the row of a walk
     std::shared_ptr<const Responsible> owner;  ///< null only until the walk is done that met it first
@@ -47,8 +47,7 @@ class Ledger {
     Role role = Role::unknown;
     bool mptcp = false;
     bool unsure = false;  ///< the table was full: perhaps it was never made
-    bool met = false;  ///< by the walk under way
-    bool missed = false;  ///< by the last one
+    bool missed = false;  ///< by the last walk
     /// It is there, as far as is known.
     [[nodiscard]] bool exists() const { return owner != nullptr && !unsure && !missed; }
   };
@@ -97,7 +96,7 @@ class Ledger {
       const bool found = at->second.owner == nullptr;
       const bool unwanted = found && !resolve(at->first, at->second);
       if (unwanted) forget(at->first, at->second, now_ns);
-      if (found && !unwanted) ++differences_.unannounced;
+      if (found && !unwanted) count_found(at->first, at->second, now_ns);
       at = unwanted || is_over(at->first, at->second, now_ns, changes) ? buckets_.erase(at) : std::next(at);
     }
     walks_.clear();
@@ -130,23 +129,31 @@ class Ledger {
   struct Walk {
     std::uint64_t began_ns = 0;
     std::uint64_t time_ns = 0;
-    std::uint64_t overflows = 0;  ///< buckets that the kernel had no room for since the walk before
+  };
+  /// What the kernel had no room for is counted by it as it happens; whose it was is known a little later.
+  struct Overflows {
+    std::uint64_t told = 0;  ///< TCPTimeWaitOverflow
+    std::uint64_t unclaimed = 0;  ///< of it: nobody's so far
   };
   void confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes);
   bool is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes);
-  bool is_over_unmet(const Tuple& tuple, Bucket& bucket, Walk& walk, Changes& changes);
+  bool is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes);
   void end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
            Changes& changes);
   Bucket* add(const Tuple& tuple, const Bucket& bucket);
   void forget(const Tuple& tuple, const Bucket& bucket, std::uint64_t time_ns);
   enum class Step { entered, found, left };
   void count(const Tuple& tuple, const Bucket& bucket, Step step, std::uint64_t time_ns);
+  void count_found(const Tuple& tuple, const Bucket& bucket, std::uint64_t now_ns) {
+    ++differences_.unannounced;
+    count(tuple, bucket, Step::found, now_ns);
+  }
   void keep_paces(std::uint64_t now_ns);
 
   Settings settings_;
   Buckets buckets_;
   std::map<std::uint32_t, std::uint64_t> by_namespace_;  ///< how many
-  std::map<std::uint32_t, std::uint64_t> overflows_;  ///< TCPTimeWaitOverflow, as last told
+  std::map<std::uint32_t, Overflows> overflows_;
   std::map<std::uint32_t, Walk> walks_;  ///< since the last conclusion
   std::unordered_map<Route, RoutePace, RouteHash> paces_;
   std::array<std::shared_ptr<const Responsible>, 1024> owners_;  ///< of late, by their pids
