@@ -45,8 +45,8 @@ def kernel_transitions(events):
 
 
 def at_rest(stage, watch):
-    """True once the kernel has nothing left but TIME_WAIT (what was lost is sent again), and the stream has stopped."""
-    if any(state != "TIME_WAIT" for state, _, _ in stage.netns[""].ss()):
+    """True once the kernel has nothing left but buckets (what was lost is sent again), and the stream has stopped."""
+    if any(state not in ("TIME_WAIT", "FIN_WAIT2") for state, _, _ in stage.netns[""].ss()):
         return False
     size = watch.file.stat().st_size
     time.sleep(0.4)
