@@ -40,7 +40,8 @@ def kernel_transitions(events):
     """How many of the kernel's own transitions the stream tells: the change to a FIN_WAIT2 bucket, or to one of which
     it is not known that there is one, is but a closed; no kernel's transition ends a bucket.
     """
-    return sum(e["type"] == "transition" and e["observed"] == "event" and e["from"] != "TIME_WAIT"
+    ends = compare.OF_BUCKETS["FIN_WAIT2", "CLOSE"]
+    return sum(e["type"] == "transition" and e["observed"] == "event" and e["cause"] not in ends
                or e["type"] == "closed" and e["bucket"] in ("fin_wait2", None) for e in events)
 
 
