@@ -55,7 +55,6 @@ void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
   count(tuple, found->second, Step::entered, bucket.known_ns);
   confirm(tuple, found->second, row.substate, row.expires_ns, changes);
   found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
-  if (row.owner != nullptr && differences_.unannounced > 0) --differences_.unannounced;  // its event was held back
 }
 
 void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_ns, bool by_sweep, Changes& changes) {
@@ -64,10 +63,12 @@ void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_
   if (found == buckets_.end() || found->second.cookie == cookie) return;
   if (by_sweep && time_ns < found->second.known_ns) return;  // the row is older than the bucket
   end(tuple, found->second, found->second.unsure ? Cause::overflow : Cause::reused, time_ns, by_sweep, changes);
+  if (!by_sweep) taken_.insert(found->second.cookie);
   buckets_.erase(found);
 }
 
 void Ledger::row(const BucketRow& row, Changes& changes) {
+  if (taken_.contains(row.cookie)) return;
   const std::uint64_t expires_ns =
       row.expires_in_ns > 0 ? row.time_ns + static_cast<std::uint64_t>(row.expires_in_ns) : row.time_ns;
   const auto found = buckets_.find(row.tuple);

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace closewatch {
@@ -88,18 +89,24 @@ class Ledger {
   void walked(const TablesWalked& walk);
   /// The namespace is no more.
   void gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes);
-  /// Walks are done: what they did not meet has ended. `resolve(tuple, bucket)` is to give an owner to one that nobody
-  /// announced; false: it is none of ours.
+  /// Of a bucket that a walk has met and no event announced so far.
+  enum class Found {
+    owned,  ///< its owner has been put in
+    unwanted,  ///< none of ours
+    awaited,  ///< its event is on its way
+  };
+  /// Walks are done: what they did not meet has ended. `resolve(tuple, bucket)` says what one is that was found.
   template <typename Resolve>
   void conclude(std::uint64_t now_ns, Resolve resolve, Changes& changes) {
     for (auto at = buckets_.begin(); at != buckets_.end();) {
-      const bool found = at->second.owner == nullptr;
-      const bool unwanted = found && !resolve(at->first, at->second);
-      if (unwanted) forget(at->first, at->second, now_ns);
-      if (found && !unwanted) count_found(at->first, at->second, now_ns);
-      at = unwanted || is_over(at->first, at->second, now_ns, changes) ? buckets_.erase(at) : std::next(at);
+      auto& [tuple, bucket] = *at;
+      const Found found = bucket.owner == nullptr ? resolve(tuple, bucket) : Found::awaited;
+      if (found == Found::owned) count_found(tuple, bucket, now_ns);
+      if (found == Found::unwanted) forget(tuple, bucket, now_ns);
+      at = found == Found::unwanted || is_over(tuple, bucket, now_ns, changes) ? buckets_.erase(at) : std::next(at);
     }
     walks_.clear();
+    taken_.clear();
     keep_paces(now_ns);
   }
 
@@ -152,6 +159,7 @@ class Ledger {
 
   Settings settings_;
   Buckets buckets_;
+  std::unordered_set<std::uint64_t> taken_;  ///< as events told; a row of the walk under way may come behind those
   std::map<std::uint32_t, std::uint64_t> by_namespace_;  ///< how many
   std::map<std::uint32_t, Overflows> overflows_;
   std::map<std::uint32_t, Walk> walks_;  ///< since the last conclusion
