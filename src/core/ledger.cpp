@@ -49,6 +49,14 @@ void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
     if (Bucket* added = add(tuple, bucket); added != nullptr) count(tuple, *added, Step::entered, bucket.known_ns);
     return;
   }
+  if (found->second.cookie != bucket.cookie) {
+    // Its event was held back, and a walk has met the next one.
+    count(tuple, bucket, Step::entered, bucket.known_ns);
+    count(tuple, bucket, Step::left, bucket.known_ns);
+    tell_end(tuple, bucket, bucket.unsure ? Cause::overflow : Cause::reused,
+             std::max(found->second.entered_ns, bucket.known_ns), true, changes);
+    return;
+  }
   // A walk has met it before its event was read.
   const Bucket row = std::exchange(found->second, bucket);
   count(tuple, row, Step::left, bucket.known_ns);
@@ -61,7 +69,7 @@ void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_
   if (buckets_.empty()) return;
   const auto found = buckets_.find(tuple);
   if (found == buckets_.end() || found->second.cookie == cookie) return;
-  if (by_sweep && time_ns < found->second.known_ns) return;  // the row is older than the bucket
+  if (time_ns < found->second.known_ns) return;  // what tells of it is older than the bucket
   end(tuple, found->second, found->second.unsure ? Cause::overflow : Cause::reused, time_ns, by_sweep, changes);
   if (!by_sweep) taken_.insert(found->second.cookie);
   buckets_.erase(found);
@@ -185,15 +193,20 @@ bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t wal
 
 void Ledger::end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
                  Changes& changes) {
-  if (bucket.owner != nullptr)
-    changes.push_back({.tuple = tuple,
-                       .bucket = bucket,
-                       .from = bucket.unsure ? bucket.from : bucket.substate,
-                       .to = State::close,
-                       .cause = cause,
-                       .time_ns = std::max(time_ns, bucket.entered_ns),
-                       .by_sweep = by_sweep});
+  tell_end(tuple, bucket, cause, time_ns, by_sweep, changes);
   forget(tuple, bucket, time_ns);
+}
+
+void Ledger::tell_end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
+                      Changes& changes) {
+  if (bucket.owner == nullptr) return;
+  changes.push_back({.tuple = tuple,
+                     .bucket = bucket,
+                     .from = bucket.unsure ? bucket.from : bucket.substate,
+                     .to = State::close,
+                     .cause = cause,
+                     .time_ns = std::max(time_ns, bucket.entered_ns),
+                     .by_sweep = by_sweep});
 }
 
 Ledger::Bucket* Ledger::add(const Tuple& tuple, const Bucket& bucket) {

@@ -147,6 +147,8 @@ class Ledger {
   bool is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes);
   void end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
            Changes& changes);
+  static void tell_end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
+                       Changes& changes);
   Bucket* add(const Tuple& tuple, const Bucket& bucket);
   void forget(const Tuple& tuple, const Bucket& bucket, std::uint64_t time_ns);
   enum class Step { entered, found, left };
