@@ -14,9 +14,6 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
   const State substate = substate_of(seen);
   Ledger::Bucket bucket;
   bucket.cookie = seen.cookie;
-  bucket.unsure = closed.bucket == Bucket::unknown;
-  // An orphan has been in FIN_WAIT2 before it was handed over.
-  bucket.entered_ns = substate == State::time_wait && !bucket.unsure ? seen.time_ns : seen.entered_ns;
   bucket.known_ns = seen.time_ns;
   if (substate == State::fin_wait2 && seen.orphan_ns != 0) bucket.expires_ns = seen.time_ns + seen.orphan_ns;
   bucket.owner = ledger_.shared(closed.responsible);
@@ -24,6 +21,9 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
   bucket.substate = substate;
   bucket.role = closed.connection.tuple.role;
   bucket.mptcp = seen.evidence.mptcp;
+  bucket.unsure = closed.bucket == Bucket::unknown;
+  // An orphan has been in FIN_WAIT2 before it was handed over.
+  bucket.entered_ns = substate == State::time_wait && !bucket.unsure ? seen.time_ns : seen.entered_ns;
   if (settings_.keeps_accounts)
     bucket.workload = workloads_.of(closed.responsible.process ? closed.responsible.process->identity : Identity{},
                                     closed.connection.tuple);
@@ -32,10 +32,11 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
 }
 
 void Engine::end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts) {
+  // Its first steps are enough; where they were not seen, its own bucket tells.
+  const bool opens = seen.from == State::syn_sent || seen.from == State::syn_recv;
+  if (!opens && seen.from != State::established) return;
   if (seen.tuple.local.port == 0 || seen.tuple.peer.port == 0) return;
-  // Of what was opened under watch it is known since when it is there.
-  const bool told_by_itself = seen.from == State::syn_sent || seen.from == State::syn_recv;
-  const std::uint64_t since_ns = !told_by_itself && seen.entered_ns != 0 ? seen.entered_ns : seen.time_ns;
+  const std::uint64_t since_ns = !opens && seen.entered_ns != 0 ? seen.entered_ns : seen.time_ns;
   ledger_.taken(seen.tuple, seen.cookie, since_ns, false, changes_);
   tell_changes(facts);
 }

@@ -53,8 +53,7 @@ void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
     // Its event was held back, and a walk has met the next one.
     count(tuple, bucket, Step::entered, bucket.known_ns);
     count(tuple, bucket, Step::left, bucket.known_ns);
-    tell_end(tuple, bucket, bucket.unsure ? Cause::overflow : Cause::reused,
-             std::max(found->second.entered_ns, bucket.known_ns), true, changes);
+    tell_end(tuple, bucket, bucket.unsure ? Cause::overflow : Cause::reused, found->second.entered_ns, true, changes);
     return;
   }
   // A walk has met it before its event was read.
@@ -117,7 +116,7 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   const std::uint64_t by_timer_ns = promoted && expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0;
   bucket.entered_ns = std::max(by_timer_ns, before.known_ns);
   bucket.substate = State::time_wait;
-  // Where nobody is known to be the owner yet this is how it was first met.
+  // Where it has no owner yet this is how it was first met.
   if (before.owner != nullptr)
     changes.push_back({.tuple = tuple,
                        .bucket = before,
@@ -205,7 +204,7 @@ void Ledger::tell_end(const Tuple& tuple, const Bucket& bucket, Cause cause, std
                      .from = bucket.unsure ? bucket.from : bucket.substate,
                      .to = State::close,
                      .cause = cause,
-                     .time_ns = std::max(time_ns, bucket.entered_ns),
+                     .time_ns = std::max(time_ns, bucket.known_ns),  // timers of 60 s fire up to seconds late
                      .by_sweep = by_sweep});
 }
 

@@ -211,7 +211,8 @@ def many_at_the_start(stage):
     netns.run(stage.program("flood"), str(MANY), stage.other_cpu, stage.cpu)
     poll(lambda: {state for state, _, _ in netns.ss()} <= {"TIME_WAIT"}, "all to be in TIME_WAIT", pause=0.2)
     before = time_wait_by_ss(stage)
-    demand(before > MANY * 0.9, f"only {before} buckets were made")
+    # A FIN that was sent twice is answered for with a RST, which ends the bucket: how often is chance.
+    demand(before > MANY * 0.5, f"only {before} buckets were made")
     file_watch = stage.start_watch()
     demand(file_watch.stop() == 0, f"status {file_watch.process.returncode}")
     pipe_lines, status = through_a_pipe(stage)

@@ -337,19 +337,17 @@ def owner_exited(stage):
     owner = lib.start_visits(stage, "owner", "visit", "127.0.0.1", 8080, 4, "exit").ended()
     wait_entries(watch, 4)
     demand(not os.path.exists(f"/proc/{owner.process.pid}"), "it has not gone")
-    other = lib.start_visits(stage, "imposter", "serve", "127.0.0.1", 8090, pid=owner.process.pid)
+    other = lib.start_visits(stage, "imposter", "visit", "127.0.0.1", 8080, 2, pid=owner.process.pid).done()
     demand(other.process.pid == owner.process.pid and other.process.ticks != owner.process.ticks, "not the same pid")
-    lib.start_visits(stage, "late", "visit", "127.0.0.1", 8090, 3).done()
     lib.wait_rest(stage.netns[""])
-    wait_entries(watch, 7)
+    wait_entries(watch, 6)
     document = lib.interrupted(report)
     demand(watch.stop() == 0, "closewatch trace failed")
-    demand(lib.owners(stage, watch.events()) == {"owner": 4, "late": 3}, f"{lib.owners(stage, watch.events())}")
-    row = must_have(document, owner.process, {("connect", "127.0.0.1:*", "127.0.0.1:8080"): 4}, 4)
-    demand(row["process"]["exited"] is True, f"it has exited: {row['process']}")
-    demand(f"{lib.VISITS} owner" in row["process"]["cmdline"], f"its command was another: {row['process']}")
-    row = lib.row_of(document, other.process)
-    demand(not row or row["time_wait"]["now"] == row["time_wait"]["entered"] == 0, f"not its own: {row}")
+    demand(lib.owners(stage, watch.events()) == {"owner": 4, "imposter": 2}, f"{lib.owners(stage, watch.events())}")
+    for visits, count, exited in ((owner, 4, True), (other, 2, False)):
+        row = must_have(document, visits.process, {("connect", "127.0.0.1:*", "127.0.0.1:8080"): count}, count)
+        demand(row["process"]["exited"] is exited, f"exited: {row['process']}")
+        demand(f"{lib.VISITS} {visits.process.name} " in row["process"]["cmdline"], f"another's: {row['process']}")
 
 
 # -- TIME_WAIT from before the start
@@ -423,10 +421,14 @@ def many(stage):
     demand(found == before, f"{found} reported, by ss {before}")
     mine = [row for row in document["processes"] if (row["process"] or {}).get("comm") == "flood-cli"]
     known = sum(row["time_wait"]["now"] for row in mine)
-    demand(before - document["lost"] <= known <= before, f"{known} of {before} named, {document['lost']} lost")
+    unknown = lib.nobody(document)
+    unknown = unknown["time_wait"]["now"] if unknown else 0
+    # The kernel hides some transitions from BPF (hidden.py): a bucket without a name, and never with another's.
+    demand(known + unknown == before, f"{known} named and {unknown} not, by ss {before}: {lib.names(document)}")
+    demand(unknown <= document["lost"] + MADE // 100, f"{unknown} of {before} not named, {document['lost']} lost")
     demand(len(mine) == 1 and all(endpoint["side"] == "connect" for endpoint in mine[0]["time_wait"]["by_endpoint"]),
            f"{len(mine)} rows of one client")
-    print(f"# {stage.case.name}: {before} buckets, {known} named, {document['lost']} lost; "
+    print(f"# {stage.case.name}: {before} buckets, {unknown} of them of nobody known, {document['lost']} lost; "
           f"{empty['VmRSS']:.0f} MiB before, {full['VmRSS']:.0f} MiB with them ({full['VmHWM']:.0f} at most); "
           f"flooded in {flooded - began:.1f} s, the report took {ended - flooded:.1f} s")
 

@@ -38,7 +38,7 @@ class Ledger {
   /// it has been reused.
   struct Bucket {
     std::uint64_t cookie = 0;
-    std::uint64_t entered_ns = 0;  ///< into `substate` (unsure: into `from`); 0: not known
+    std::uint64_t entered_ns = 0;  ///< into `substate`, or into `from` while it is unsure; 0: not known
     std::uint64_t expires_ns = 0;  ///< 0: not known yet
     std::uint64_t known_ns = 0;  ///< when it was last told of: its entry, or the row of a walk
     std::shared_ptr<const Responsible> owner;  ///< null only until the walk is done that met it first
