@@ -144,6 +144,13 @@ TEST_CASE("an event that is held back until its walk is done", "[engine][buckets
         Lines{"81 FIN_WAIT2>CLOSE in=60002ms closer:812 expired sweep"});
 }
 
+TEST_CASE("met by the walk during which its event is let go", "[engine][buckets]") {
+  Watched watched = running();
+  watched({orphaned(t0), met(t0 + 16 * ms, whole, State::fin_wait2), Tick{t0 + 25 * ms, 0},
+           TablesWalked{t0 + 30 * ms, t0 + 15 * ms, netns, 0}, WalkDone{t0 + 30 * ms, t0 + 15 * ms}});
+  CHECK(watched.engine().differences().early == 0);
+}
+
 TEST_CASE("a bucket whose event is held back is nobody else's meanwhile", "[engine][buckets]") {
   Watched watched = running();
   watched(sweep(t0 - 1 * seconds, {listener_row(t0 - 1 * seconds)}));

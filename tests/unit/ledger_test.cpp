@@ -76,6 +76,26 @@ TEST_CASE("ledger: whose a bucket is, of what kind, and since when", "[ledger]")
   CHECK(book.changes.empty());
 }
 
+TEST_CASE("ledger: what the ends of two are compared by", "[ledger]") {
+  const Ledger::Ends ends;
+  const Tuple one = Book::from_port(1);
+  Tuple other = one;
+  SECTION("not by the role") {
+    other.role = Role::accept;
+    CHECK(ends(one, other));
+    CHECK(ends(one) == ends(other));
+  }
+  SECTION("by all else") {
+    SECTION("the namespace") { ++other.netns; }
+    SECTION("the family") { other.family = Family::ipv6; }
+    SECTION("the local port") { ++other.local.port; }
+    SECTION("the local address") { ++other.local.address[15]; }
+    SECTION("the peer's port") { ++other.peer.port; }
+    SECTION("the peer's address") { ++other.peer.address[15]; }
+    if (other != one) CHECK_FALSE(ends(one, other));
+  }
+}
+
 TEST_CASE("ledger: what exists", "[ledger]") {
   Book book;
   Ledger::Bucket bucket = book.bucket(t0, 1);
