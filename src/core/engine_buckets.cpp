@@ -72,9 +72,9 @@ void Engine::on(const NamespaceSeen& seen, std::vector<Fact>&) {
 }
 
 // From before the start, or the event of its end was lost: its port's listener tells, where there is one.
-bool Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts) {
+Ledger::Found Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts) {
   const Listener* listener = listeners_.by_local_end(tuple);
-  if (settings_.filters_processes && (listener == nullptr || !listener->matched)) return false;
+  if (settings_.filters_processes && (listener == nullptr || !listener->matched)) return Ledger::Found::unwanted;
   const Responsible owner = by_listener(listener, facts);
   if (listener != nullptr) bucket.role = Role::accept;
   bucket.owner = ledger_.shared(owner);
@@ -83,12 +83,18 @@ bool Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vec
     known.role = bucket.role;
     bucket.workload = workloads_.of(owner.process ? owner.process->identity : Identity{}, known);
   }
-  return true;
+  return Ledger::Found::owned;
 }
 
 void Engine::conclude_buckets(std::vector<Fact>& facts) {
+  std::unordered_set<std::uint64_t> held_back;
+  for (const Pending& pending : pending_)
+    if (const auto* seen = std::get_if<TransitionSeen>(&pending.what)) held_back.insert(seen->cookie);
   ledger_.conclude(
-      now_ns_, [&](const Tuple& tuple, Ledger::Bucket& bucket) { return resolve_bucket(tuple, bucket, facts); },
+      now_ns_,
+      [&](const Tuple& tuple, Ledger::Bucket& bucket) {
+        return held_back.contains(bucket.cookie) ? Ledger::Found::awaited : resolve_bucket(tuple, bucket, facts);
+      },
       changes_);
   tell_changes(facts);
 }

@@ -49,25 +49,33 @@ void Ledger::enter(const Tuple& tuple, const Bucket& bucket, Changes& changes) {
     if (Bucket* added = add(tuple, bucket); added != nullptr) count(tuple, *added, Step::entered, bucket.known_ns);
     return;
   }
+  if (found->second.cookie != bucket.cookie) {
+    // Its event was held back, and a walk has met the next one.
+    count(tuple, bucket, Step::entered, bucket.known_ns);
+    count(tuple, bucket, Step::left, bucket.known_ns);
+    tell_end(tuple, bucket, bucket.unsure ? Cause::overflow : Cause::reused, found->second.entered_ns, true, changes);
+    return;
+  }
   // A walk has met it before its event was read.
   const Bucket row = std::exchange(found->second, bucket);
   count(tuple, row, Step::left, bucket.known_ns);
   count(tuple, found->second, Step::entered, bucket.known_ns);
   confirm(tuple, found->second, row.substate, row.expires_ns, changes);
   found->second.known_ns = std::max(row.known_ns, bucket.known_ns);
-  if (row.owner != nullptr && differences_.unannounced > 0) --differences_.unannounced;  // its event was held back
 }
 
 void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_ns, bool by_sweep, Changes& changes) {
   if (buckets_.empty()) return;
   const auto found = buckets_.find(tuple);
   if (found == buckets_.end() || found->second.cookie == cookie) return;
-  if (by_sweep && time_ns < found->second.known_ns) return;  // the row is older than the bucket
+  if (time_ns < found->second.known_ns) return;  // what tells of it is older than the bucket
   end(tuple, found->second, found->second.unsure ? Cause::overflow : Cause::reused, time_ns, by_sweep, changes);
+  if (!by_sweep) taken_.insert(found->second.cookie);
   buckets_.erase(found);
 }
 
 void Ledger::row(const BucketRow& row, Changes& changes) {
+  if (taken_.contains(row.cookie)) return;
   const std::uint64_t expires_ns =
       row.expires_in_ns > 0 ? row.time_ns + static_cast<std::uint64_t>(row.expires_in_ns) : row.time_ns;
   const auto found = buckets_.find(row.tuple);
@@ -184,15 +192,20 @@ bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t wal
 
 void Ledger::end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
                  Changes& changes) {
-  if (bucket.owner != nullptr)
-    changes.push_back({.tuple = tuple,
-                       .bucket = bucket,
-                       .from = bucket.unsure ? bucket.from : bucket.substate,
-                       .to = State::close,
-                       .cause = cause,
-                       .time_ns = std::max(time_ns, bucket.known_ns),  // timers of 60 s fire up to seconds late
-                       .by_sweep = by_sweep});
+  tell_end(tuple, bucket, cause, time_ns, by_sweep, changes);
   forget(tuple, bucket, time_ns);
+}
+
+void Ledger::tell_end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
+                      Changes& changes) {
+  if (bucket.owner == nullptr) return;
+  changes.push_back({.tuple = tuple,
+                     .bucket = bucket,
+                     .from = bucket.unsure ? bucket.from : bucket.substate,
+                     .to = State::close,
+                     .cause = cause,
+                     .time_ns = std::max(time_ns, bucket.known_ns),  // timers of 60 s fire up to seconds late
+                     .by_sweep = by_sweep});
 }
 
 Ledger::Bucket* Ledger::add(const Tuple& tuple, const Bucket& bucket) {

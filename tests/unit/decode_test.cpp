@@ -127,6 +127,7 @@ TEST_CASE("a change to CLOSE brings the totals", "[decode]") {
   const auto seen = as<TransitionSeen>(bytes_of(raw_close()));
   CHECK(seen.to == State::close);
   CHECK(seen.evidence.unread == 6);
+  CHECK(seen.orphan_ns == 7 * ms);
   REQUIRE(seen.totals);
   CHECK(seen.totals->opened_ns == 400);
   CHECK(seen.totals->bytes_sent == 1234);

@@ -88,6 +88,7 @@ inline cw_close raw_close() {
   raw.bytes_sent = 1234;
   raw.bytes_received = 5678;
   raw.transition.unread = 6;
+  raw.transition.orphan_ms = 7;
   return raw;
 }
 

@@ -175,7 +175,7 @@ class Engine {
   void keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts);
   /// Its ends are another's now.
   void end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts);
-  bool resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts);
+  Ledger::Found resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts);
   void conclude_buckets(std::vector<Fact>& facts);
   void tell_changes(std::vector<Fact>& facts);
   [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace closewatch {
@@ -88,8 +89,13 @@ class Ledger {
   void walked(const TablesWalked& walk);
   /// The namespace is no more.
   void gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes);
-  /// Walks are done: what they did not meet has ended. `resolve(tuple, bucket)` is to give an owner to one that nobody
-  /// announced; false: it is none of ours.
+  /// Of a bucket that a walk has met and no event announced so far.
+  enum class Found {
+    owned,  ///< its owner has been put in
+    unwanted,  ///< none of ours
+    awaited,  ///< its event is on its way
+  };
+  /// Walks are done: what they did not meet has ended. `resolve(tuple, bucket)` says what one is that was found.
   template <typename Resolve>
   void conclude(std::uint64_t now_ns, Resolve resolve, Changes& changes) {
     // Walks that were after something else come ten times a second: by clocks alone nothing ends so soon.
@@ -97,13 +103,14 @@ class Ledger {
     concluded_ns_ = now_ns;
     has_unresolved_ = false;
     for (auto at = buckets_.begin(); at != buckets_.end();) {
-      const bool found = at->second.owner == nullptr;
-      const bool unwanted = found && !resolve(at->first, at->second);
-      if (unwanted) forget(at->first, at->second, now_ns);
-      if (found && !unwanted) count_found(at->first, at->second, now_ns);
-      at = unwanted || is_over(at->first, at->second, now_ns, changes) ? buckets_.erase(at) : std::next(at);
+      auto& [tuple, bucket] = *at;
+      const Found found = bucket.owner == nullptr ? resolve(tuple, bucket) : Found::awaited;
+      if (found == Found::owned) count_found(tuple, bucket, now_ns);
+      if (found == Found::unwanted) forget(tuple, bucket, now_ns);
+      at = found == Found::unwanted || is_over(tuple, bucket, now_ns, changes) ? buckets_.erase(at) : std::next(at);
     }
     walks_.clear();
+    taken_.clear();
     keep_paces(now_ns);
   }
 
@@ -144,6 +151,8 @@ class Ledger {
   bool is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes);
   void end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
            Changes& changes);
+  static void tell_end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
+                       Changes& changes);
   Bucket* add(const Tuple& tuple, const Bucket& bucket);
   void forget(const Tuple& tuple, const Bucket& bucket, std::uint64_t time_ns);
   enum class Step { entered, found, left };
@@ -160,6 +169,7 @@ class Ledger {
   std::uint64_t concluded_ns_ = 0;
   bool has_unresolved_ = false;  ///< a walk has found buckets that have no owner yet
   Buckets buckets_;
+  std::unordered_set<std::uint64_t> taken_;  ///< as events told; a row of the walk under way may come behind those
   std::map<std::uint32_t, std::uint64_t> by_namespace_;  ///< how many
   std::map<std::uint32_t, Overflows> overflows_;
   std::map<std::uint32_t, Walk> walks_;  ///< since the last conclusion
