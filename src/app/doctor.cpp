@@ -4,7 +4,9 @@
 #include "app/doctor_look.hpp"
 #include "app/output.hpp"
 #include "app/start.hpp"
+#include "app/values.hpp"
 #include "host/machine.hpp"
+#include "host/namespaces.hpp"
 #include "host/preflight.hpp"
 #include "host/sysctl_files.hpp"
 #include "sink/doctor_json.hpp"
@@ -32,16 +34,17 @@ bool any_missing(const std::vector<Check>& checks) {
 /// What can be read first, then what has to be tried.
 std::vector<Check> all_checks() {
   std::vector<Check> found = checks(root);
-  const std::string when_refused = any_missing(found)
-                                       ? "give it what is missing above"
-                                       : explained({"load the programs into the kernel", EPERM, {}}).remedy;
-  for (const HookTry& hook : try_hooks()) found.push_back(check_of(hook, when_refused));
+  const HookRemedies remedies = any_missing(found)
+                                    ? HookRemedies{"give it what is missing above", "give it what is missing above"}
+                                    : HookRemedies{explained({"load the programs into the kernel", EPERM, {}}).remedy,
+                                                   "closewatch trace -v shows what the kernel says of it"};
+  for (const HookTry& hook : try_hooks()) found.push_back(check_of(hook, remedies));
   return found;
 }
 
 /// Those to look at: all that are in use, or the one that --netns names.
 std::expected<std::vector<NetworkNamespace>, Error> wanted_namespaces(const Options& options) {
-  std::vector<NetworkNamespace> known = network_namespaces(root);
+  std::vector<NetworkNamespace> known = every_namespace(root);
   if (options.netns.empty()) return known;
   const auto inode = wanted_netns(options.netns, in_initial_pid_namespace(root));
   if (!inode) return std::unexpected(inode.error());
@@ -49,7 +52,8 @@ std::expected<std::vector<NetworkNamespace>, Error> wanted_namespaces(const Opti
   if (!known.empty()) return known;
   known = find_namespaces(root, std::span{&*inode, 1}).found;
   // A path leads to it even where nothing else does; of a bare number nothing leads on.
-  if (known.empty() && options.netns.front() == '/') known.push_back({*inode, options.netns, std::nullopt});
+  if (known.empty() && !whole_number<std::uint32_t>(options.netns))
+    known.push_back({*inode, options.netns, std::nullopt});
   if (known.empty())
     return std::unexpected(Error{"find a way into network namespace " + options.netns, 0, "name it by a path"});
   return known;
@@ -57,6 +61,7 @@ std::expected<std::vector<NetworkNamespace>, Error> wanted_namespaces(const Opti
 
 /// Of what cannot be seen there is no list, only the reason why.
 std::vector<std::string> blind_spots() {
+  if (!effective_capabilities(root)) return {"all network namespaces: /proc cannot be read; mount it"};
   std::vector<std::string> unseen;
   if (!has_capability(root, CAP_SYS_PTRACE))
     unseen.emplace_back(

@@ -166,7 +166,7 @@ std::vector<NamespaceReport> look_at_namespaces(const std::filesystem::path& roo
   return out;
 }
 
-Check check_of(const HookTry& hook, const std::string& when_refused) {
+Check check_of(const HookTry& hook, const HookRemedies& remedies) {
   Check check;
   check.id = "hook_" + hook.program;
   if (hook.code == 0) {
@@ -186,9 +186,9 @@ Check check_of(const HookTry& hook, const std::string& when_refused) {
   if (is_absent)
     check.remedy = "boot a newer kernel (Linux 6.3 has all hooks)";
   else if (hook.code == EPERM || hook.code == EACCES)
-    check.remedy = when_refused;
+    check.remedy = remedies.refused;
   else
-    check.remedy = "closewatch trace -v shows what the kernel says of it";
+    check.remedy = remedies.failed;
   return check;
 }
 

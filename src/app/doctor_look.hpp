@@ -20,8 +20,14 @@ namespace closewatch {
                                                               const std::vector<NetworkNamespace>& namespaces,
                                                               std::vector<std::string>& unseen);
 
-/// A check by the id `hook_PROGRAM`. `when_refused`: what to do where the kernel does not permit it.
-[[nodiscard]] Check check_of(const HookTry& hook, const std::string& when_refused);
+/// What to do where a hook can't be attached to.
+struct HookRemedies {
+  std::string refused;  ///< the kernel does not permit it
+  std::string failed;   ///< any other error
+};
+
+/// A check by the id `hook_PROGRAM`.
+[[nodiscard]] Check check_of(const HookTry& hook, const HookRemedies& remedies);
 
 }  // namespace closewatch
 

@@ -12,7 +12,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -61,9 +61,7 @@ std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool s
   std::uint32_t inode = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), inode);
   if (error != std::errc{} || end != text.data() + text.size()) return namespace_inode(text);
-  const std::vector<NetworkNamespace> known = network_namespaces(root);
-  const bool found = std::any_of(known.begin(), known.end(), [&](const auto& one) { return one.inode == inode; });
-  if (!found && sees_all_processes)
+  if (sees_all_processes && find_namespaces(root, std::array{inode}).found.empty())
     return std::unexpected(Error{"find network namespace " + text, 0,
                                  "no process is in it, and it is mounted nowhere (lsns -t net lists them)"});
   return inode;

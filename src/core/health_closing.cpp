@@ -149,11 +149,13 @@ void remark_fill(const NamespaceHealth& where, Remarks& remarks) {
        "Settings of TCP (tcp_fin_timeout, tcp_tw_reuse) do not change how long connection tracking keeps an entry."});
 }
 
-/// RFC 9293 lets CLOSE_WAIT last as long as the program likes; its entry goes after a minute by default.
+/// RFC 9293 lets CLOSE_WAIT last as long as the program likes; its entry goes after a minute by default. The settings
+/// are there in every namespace once the module is loaded: without an entry nothing is tracked in this one.
 void remark_close_wait_timeout(const NamespaceHealth& where, Remarks& remarks) {
   constexpr std::uint64_t long_enough = 3600;
   const auto timeout = number(where.now.conntrack, "nf_conntrack_tcp_timeout_close_wait");
-  if (!timeout || *timeout >= long_enough || where.close_wait == 0) return;
+  const bool tracks = number(where.now.conntrack, "nf_conntrack_count") != 0;
+  if (!timeout || *timeout >= long_enough || where.close_wait == 0 || !tracks) return;
   remarks.push_back(
       {"conntrack_close_wait", Severity::info, where.netns,
        "connection tracking forgets a connection in CLOSE_WAIT after " + span_text(static_cast<double>(*timeout)) +

@@ -45,7 +45,8 @@ std::string reuse_text(const NamespaceHealth& where, const Route& route) {
     return " tcp_tw_reuse has no effect while tcp_timestamps is 0: turn timestamps on.";
   if (reuse == 1 || (reuse == 2 && is_local)) return "";
   const std::uint64_t delay_ms = setting(where, "tcp_tw_reuse_delay", 1000);
-  return " net.ipv4.tcp_tw_reuse=1 lets connect() take a port out of TIME_WAIT after " +
+  return std::string{" net.ipv4.tcp_tw_reuse="} + (is_local ? "2" : "1") +
+         " lets connect() take a port out of TIME_WAIT after " +
          (delay_ms % 1000 == 0 ? std::to_string(delay_ms / 1000) + " s" : std::to_string(delay_ms) + " ms") +
          ", where both ends use timestamps.";
 }
@@ -135,7 +136,10 @@ void remark_held(const NamespaceHealth& where, const HeldPort& held, Remarks& re
   remark.meaning =
       "until they end a server that is started on it without SO_REUSEADDR fails with EADDRINUSE (\"Address already in "
       "use\")";
-  remark.remedy = "Set SO_REUSEADDR on the listening socket before bind(), as servers do.";
+  // inet_bind_conflict(): a bucket keeps what its socket had set, and both have to have it.
+  remark.remedy =
+      "Set SO_REUSEADDR on the listening socket before bind(), as servers do; where the server that left these had not "
+      "set it, they hold the port against that one too, until they end.";
   remark.avoid =
       "Neither tcp_fin_timeout nor tcp_tw_reuse frees a port for bind(), and SO_LINGER 0 loses data to avoid what "
       "SO_REUSEADDR permits.";

@@ -49,6 +49,11 @@ bool is_set_low(const NamespaceHealth& where, std::uint64_t buckets) {
   return buckets < ample && !std::has_single_bit(buckets);
 }
 
+/// Orphans in FIN_WAIT2 live in buckets too: what the kernel holds against the limit is `tw` of /proc/net/sockstat.
+std::uint64_t buckets_in_use(const NamespaceHealth& where) {
+  return std::max(number(where.now.counters, "tw").value_or(0), where.time_wait);
+}
+
 constexpr const char* buckets_meaning =
     "beyond it connections end without the 60 s of TIME_WAIT that keep their late segments from the next connection "
     "between the same ends";
@@ -62,15 +67,16 @@ constexpr const char* buckets_avoid =
 void remark_buckets(const NamespaceHealth& where, const std::vector<SysctlLine>& configured, Remarks& remarks) {
   const auto buckets = number(where.now.settings.values, "tcp_max_tw_buckets");
   if (!buckets) return;
-  const bool is_near = where.time_wait * 5 >= *buckets * 4 && where.time_wait != 0;
+  const std::uint64_t used = buckets_in_use(where);
+  const bool is_near = used * 5 >= *buckets * 4 && used != 0;
   if (!is_near && !is_set_low(where, *buckets)) return;
   Remark remark;
   remark.id = "tw_buckets_low";
   remark.severity = is_near ? Severity::warning : Severity::info;
   remark.netns = where.netns;
   remark.what = "tcp_max_tw_buckets is " + std::to_string(*buckets) +
-                set_by(configured, "tcp_max_tw_buckets", *buckets) + ", and " + std::to_string(where.time_wait) +
-                (where.time_wait == 1 ? " is" : " are") + " in use";
+                set_by(configured, "tcp_max_tw_buckets", *buckets) + ", and " + std::to_string(used) +
+                (used == 1 ? " is" : " are") + " in use";
   remark.meaning = buckets_meaning;
   remark.remedy = is_set_low(where, *buckets) ? buckets_remedy
                                               : "Raise net.ipv4.tcp_max_tw_buckets; a bucket takes a quarter of a KiB.";

@@ -17,18 +17,6 @@ constexpr std::uint64_t ms_ns = 1'000'000;
 /// Before 6.14, which has tcp_tw_reuse_delay: a second, by a clock of seconds.
 constexpr std::uint64_t usual_reuse_delay_ms = 1000;
 
-bool contains(const PortRange& range, std::uint16_t port) { return range.first <= port && port <= range.last; }
-
-bool is_reserved(const TcpSettings& settings, std::uint16_t port) {
-  return std::any_of(settings.reserved_ports.begin(), settings.reserved_ports.end(),
-                     [port](const PortRange& range) { return contains(range, port); });
-}
-
-/// None of those that connect() may choose from (inet_sk_get_local_port_range(), inet_is_local_reserved_port()).
-bool is_candidate(const TcpSettings& settings, std::uint16_t port) {
-  return settings.port_range && contains(*settings.port_range, port) && !is_reserved(settings, port);
-}
-
 // tcp_twsk_unique(): one of its addresses is enough. A socket bound to the device `lo` counts there too; it is not seen
 // here, and has such addresses as a rule.
 bool may_reuse(const TcpSettings& settings, const Route& route) {
@@ -64,20 +52,21 @@ std::optional<double> seconds_until_full(const RouteUse& use, const Pace& pace, 
 
 void Ports::set(std::uint32_t netns, const TcpSettings& settings) {
   Namespace& where = namespaces_[netns];
-  where = {settings, 0, {}};
-  if (!settings.port_range) return;
-  const auto& [first, last] = *settings.port_range;
-  for (std::uint32_t port = first; port <= last; ++port)
-    if (is_candidate(settings, static_cast<std::uint16_t>(port))) ++where.candidates;
+  where = {settings, {}, {}};
+  const auto mark = [&](const PortRange& range, bool value) {
+    for (std::uint32_t port = range.first; port <= range.last; ++port) where.candidates.set(port, value);
+  };
+  if (settings.port_range) mark(*settings.port_range, true);
+  for (const PortRange& range : settings.reserved_ports) mark(range, false);
 }
 
 void Ports::bind(std::uint32_t netns, std::uint16_t port) {
   const auto found = namespaces_.find(netns);
-  if (found != namespaces_.end() && is_candidate(found->second.settings, port)) found->second.bound.insert(port);
+  if (found != namespaces_.end() && found->second.candidates.test(port)) found->second.bound.insert(port);
 }
 
 bool Ports::is_usable(const Namespace& where, std::uint16_t port) {
-  return is_candidate(where.settings, port) && !where.bound.contains(port);
+  return where.candidates.test(port) && !where.bound.contains(port);
 }
 
 Ports::Use* Ports::use_of(const Route& route, std::uint16_t port) {
@@ -105,7 +94,7 @@ std::uint64_t Ports::hold_ns(const Route& route) const {
 
 std::uint64_t Ports::usable(std::uint32_t netns) const {
   const auto found = namespaces_.find(netns);
-  return found == namespaces_.end() ? 0 : found->second.candidates - found->second.bound.size();
+  return found == namespaces_.end() ? 0 : found->second.candidates.count() - found->second.bound.size();
 }
 
 std::optional<RouteUse> Ports::of(const Route& route, const std::optional<Pace>& pace) const {

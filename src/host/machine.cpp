@@ -20,6 +20,7 @@ namespace {
 
 /// PROC_PID_INIT_INO (include/linux/proc_ns.h)
 constexpr ino_t initial_pid_namespace = 0xEFFFFFFC;
+constexpr ino_t initial_user_namespace = 0xEFFFFFFD;
 
 std::uint64_t milliseconds(const timeval& time) {
   return static_cast<std::uint64_t>(time.tv_sec) * 1000 + static_cast<std::uint64_t>(time.tv_usec) / 1000;
@@ -69,6 +70,11 @@ bool in_initial_pid_namespace(const std::filesystem::path& root) {
   struct stat status{};
   // Without /proc nothing can be looked up by pid either.
   return stat((root / "proc/self/ns/pid").c_str(), &status) == 0 && status.st_ino == initial_pid_namespace;
+}
+
+bool in_another_user_namespace(const std::filesystem::path& root) {
+  struct stat status{};
+  return stat((root / "proc/self/ns/user").c_str(), &status) == 0 && status.st_ino != initial_user_namespace;
 }
 
 std::uint64_t tick_ns() {

@@ -34,6 +34,9 @@ struct OwnUsage {
 
 /// Inside the initial pid namespace? Elsewhere a pid of the kernel's is not one of this /proc.
 [[nodiscard]] bool in_initial_pid_namespace(const std::filesystem::path& root);
+/// Inside a user namespace that is not the initial one? Its map can be the same (0 0 4294967295). False where it cannot
+/// be told.
+[[nodiscard]] bool in_another_user_namespace(const std::filesystem::path& root);
 
 /// Length of a jiffy, from the resolution of the coarse clocks (kernel/time/posix-timers.c: KTIME_LOW_RES).
 [[nodiscard]] std::uint64_t tick_ns();

@@ -126,9 +126,10 @@ std::uint32_t inode_of(const Descriptor& file) {
 /// The namespace that a socket is in.
 Descriptor open_of_socket(const Descriptor& socket) { return Descriptor{ioctl(socket.get(), SIOCGSKNS)}; }
 
-/// Looks for namespaces by their inodes, in the ways of find_namespaces().
+/// Looks for namespaces by their inodes, in the ways of find_namespaces(); or for every one.
 class Search {
  public:
+  explicit Search(const std::filesystem::path& root) : root_(root), takes_all_(true) {}
   Search(const std::filesystem::path& root, std::span<const std::uint32_t> inodes)
       : root_(root), wanted_(inodes.begin(), inodes.end()) {}
 
@@ -139,15 +140,16 @@ class Search {
     if (!done()) pids_ = process_ids(root_);
     look_at_all(&Search::look_at_process);
     look_at_all(&Search::look_behind_process);
-    look_at_sockets();
+    if (!takes_all_) look_at_sockets();
     return {std::move(found_), done() || (!hidden_ && shows_all_processes())};
   }
 
  private:
-  [[nodiscard]] bool done() const { return wanted_.empty(); }
+  [[nodiscard]] bool done() const { return !takes_all_ && wanted_.empty(); }
 
   void take(NetworkNamespace found) {
-    if (wanted_.erase(found.inode) > 0) found_.push_back(std::move(found));
+    const bool is_wanted = takes_all_ ? seen_.insert(found.inode).second : wanted_.erase(found.inode) > 0;
+    if (is_wanted) found_.push_back(std::move(found));
   }
 
   void look_at_own() {
@@ -257,7 +259,9 @@ class Search {
   }
 
   const std::filesystem::path& root_;
+  bool takes_all_ = false;
   std::set<std::uint32_t> wanted_;
+  std::set<std::uint32_t> seen_;  ///< where all are taken
   std::vector<NetworkNamespace> found_;
   std::vector<std::uint32_t> pids_;
   std::set<std::uint32_t> mounts_seen_;
@@ -300,6 +304,8 @@ std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& ro
   each_mounted(root / "proc/self/mountinfo", take);
   return found;
 }
+
+std::vector<NetworkNamespace> every_namespace(const std::filesystem::path& root) { return Search{root}.run().found; }
 
 NamespaceSearch find_namespaces(const std::filesystem::path& root, std::span<const std::uint32_t> inodes) {
   return Search{root, inodes}.run();

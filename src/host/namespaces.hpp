@@ -46,6 +46,9 @@ struct NamespaceSearch {
 /// What lives by a descriptor on its way through a unix socket, or by an io_uring, is not found.
 [[nodiscard]] NamespaceSearch find_namespaces(const std::filesystem::path& root, std::span<const std::uint32_t> inodes);
 
+/// All that can be found in these ways but by sockets, each of which would have to be held for a moment; our own first.
+[[nodiscard]] std::vector<NetworkNamespace> every_namespace(const std::filesystem::path& root);
+
 /// The inode of the namespace at this path.
 [[nodiscard]] std::expected<std::uint32_t, Error> namespace_inode(const std::string& path);
 

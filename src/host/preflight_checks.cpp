@@ -20,7 +20,7 @@ constexpr KernelVersion sees_use{6, 3};
 
 constexpr std::string_view give_capabilities =
     "run it as root (sudo), or give the program's file the capabilities: setcap "
-    "cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace,cap_dac_read_search,cap_net_admin+ep FILE";
+    "'cap_bpf,cap_perfmon,cap_sys_admin+ep cap_sys_ptrace,cap_dac_read_search,cap_net_admin+ep' FILE";
 
 struct CapabilityCheck {
   const char* id;
@@ -105,7 +105,7 @@ Check user_namespace(const std::filesystem::path& root) {
   std::string_view text = *map;
   // The first namespace maps everybody to himself; capabilities in any other are none for bpf().
   const std::array words{take_word(text), take_word(text), take_word(text)};
-  if (words == std::array<std::string_view, 3>{"0", "0", "4294967295"})
+  if (words == std::array<std::string_view, 3>{"0", "0", "4294967295"} && !in_another_user_namespace(root))
     return ok("user_namespace", "in the initial user namespace");
   return {"user_namespace", Status::missing,
           "in a user namespace of its own (a rootless container): the kernel does not let its root trace",
@@ -114,7 +114,10 @@ Check user_namespace(const std::filesystem::path& root) {
 
 Check capability(const CapabilityCheck& one, const std::optional<std::uint64_t>& bits) {
   const std::string name = one.name;
-  if (!bits) return {one.id, Status::unknown, "/proc/self/status does not tell whether it has " + name, "mount /proc"};
+  // What cannot do without it is not begun where it cannot be told either.
+  if (!bits)
+    return {one.id, one.without == Status::missing ? Status::missing : Status::unknown,
+            "/proc/self/status does not tell whether it has " + name, "mount /proc"};
   const auto has = [&](unsigned bit) { return (*bits >> bit & 1U) != 0; };
   if (has(one.bit)) return ok(one.id, "has " + name);
   if (has(one.instead)) return ok(one.id, "has " + std::string{one.instead_name} + ", which stands in for " + name);

@@ -130,7 +130,10 @@ void Text::to_do(std::string_view remedy) {
 void Text::findings() {
   page_.blank();
   if (report_.findings.empty()) {
-    page_.paragraph(0, "Nothing is wrong on the close path.", Colour::green);
+    if (report_.unseen.empty())
+      page_.paragraph(0, "Nothing is wrong on the close path.", Colour::green);
+    else
+      page_.paragraph(0, "Nothing wrong is seen on the close path; not all of it could be looked at.", Colour::yellow);
     return;
   }
   page_.paragraph(0, words::count(report_.findings.size(), "remark") + " on the close path, the worst first:");

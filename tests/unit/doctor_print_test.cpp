@@ -125,6 +125,14 @@ network namespace 4026531840: TIME_WAIT 3, LISTEN 2
 )");
 }
 
+TEST_CASE("doctor text: nothing wrong is seen where not all is seen", "[doctor]") {
+  DoctorReport report = healthy();
+  report.unseen = {"the neighbours"};
+  const std::string text = doctor_text(report, {}, false);
+  CHECK_FALSE(has(text, "Nothing is wrong"));
+  CHECK(has(text, "\nNothing wrong is seen on the close path; not all of it could be looked at.\n"));
+}
+
 TEST_CASE("doctor text: an ill one, the worst first, what is to be done once", "[doctor]") {
   const Utf8 locale;
   CHECK(doctor_text(ill(), {}, false) == R"(box, Linux 6.18.0: cannot be traced.

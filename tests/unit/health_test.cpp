@@ -117,6 +117,11 @@ TEST_CASE("health: ports that have run out", "[health]") {
   CHECK(has(found.remedy, "tcp_tw_reuse=1"));
   CHECK(has(found.avoid, "tcp_fin_timeout"));
   CHECK(all_of(with_route(route(0, 0))).empty());
+  RouteUse local = route(100, 100);
+  local.route.local = local.route.peer.address = tuple(Role::connect, "127.0.0.1", 1, "127.0.0.1", 2).local.address;
+  NamespaceHealth where = with_route(local);
+  where.now.settings.values["tcp_tw_reuse"] = 0;
+  CHECK(has(only(where, "ports_exhausted").remedy, "tcp_tw_reuse=2"));  // the default is enough there
 }
 
 TEST_CASE("health: ports that will run out", "[health]") {
@@ -186,6 +191,7 @@ TEST_CASE("health: a port that a server could not bind again", "[health]") {
         "another 34 s: until they end a server that is started on it without SO_REUSEADDR fails with EADDRINUSE "
         "(\"Address already in use\").");
   CHECK(has(found.remedy, "SO_REUSEADDR"));
+  CHECK(has(found.remedy, "had not set it"));
   where.held = {{8080, 1, std::nullopt, ""}};
   CHECK(has(only(where, "port_held").text, "1 connection in TIME_WAIT: until"));
 }
@@ -208,7 +214,7 @@ TEST_CASE("health: the table of TIME_WAIT was full", "[health]") {
 TEST_CASE("health: few buckets", "[health]") {
   const HostFinding found = only(with("tcp_max_tw_buckets", 5000), "tw_buckets_low");
   CHECK(found.severity == Severity::info);
-  CHECK(has(found.text, "tcp_max_tw_buckets is 5000, and 0 are in use"));
+  CHECK(has(found.text, "tcp_max_tw_buckets is 5000, and 40 are in use"));
   CHECK(has(found.avoid, "tcp_max_tw_buckets=5000"));
   CHECK(all_of(with("tcp_max_tw_buckets", 4096)).empty());  // the default of a machine of 1 GiB
   CHECK(all_of(with("tcp_max_tw_buckets", 200'000)).empty());
@@ -223,6 +229,10 @@ TEST_CASE("health: few buckets", "[health]") {
   const HostFinding near = only(sized, "tw_buckets_low");
   CHECK(near.severity == Severity::warning);
   CHECK(near.remedy.starts_with("Raise"));
+  // Orphans in FIN_WAIT2 are in buckets too.
+  sized.time_wait = 0;
+  sized.now.counters["tw"] = 4096;
+  CHECK(has(only(sized, "tw_buckets_low").text, "and 4096 are in use"));
 }
 
 TEST_CASE("health: tcp_fin_timeout has nothing to do with TIME_WAIT", "[health]") {
@@ -367,6 +377,9 @@ TEST_CASE("health: connection tracking", "[health]") {
   const HostFinding forgets = only(where, "conntrack_close_wait");
   CHECK(forgets.severity == Severity::info);
   CHECK(has(forgets.text, "after 60 s, and there is 1 socket in it"));
+  where.now.conntrack["nf_conntrack_count"] = 0;  // loaded, and nothing here is tracked
+  CHECK(all_of(where).empty());
+  where.now.conntrack["nf_conntrack_count"] = 5;
   where.now.conntrack["nf_conntrack_tcp_timeout_close_wait"] = 3600;
   CHECK(all_of(where).empty());
 }

@@ -106,6 +106,17 @@ TEST_CASE("a namespace is found by its mount", "[host][namespaces]") {
   CHECK(machine.path(there) == "/run/netns/with blank");
 }
 
+TEST_CASE("every namespace: our own first, then those behind processes too", "[host][namespaces]") {
+  Machine machine;
+  machine.link("proc/812/ns/net", "net:[4026532000]");
+  machine.link("proc/812/task/813/ns/net", "net:[4026532001]");
+  machine.link("proc/812/fd/3", "net:[4026532002]");
+  machine.link("proc/812/fd/4", "net:[4026532000]");
+  std::vector<std::uint32_t> inodes;
+  for (const NetworkNamespace& one : every_namespace(machine.root())) inodes.push_back(one.inode);
+  CHECK(inodes == std::vector<std::uint32_t>{here, there, elsewhere, 4026532002});
+}
+
 TEST_CASE("a namespace is found by a process in it", "[host][namespaces]") {
   Machine machine;
   machine.link("proc/812/ns/net", "net:[4026532000]");

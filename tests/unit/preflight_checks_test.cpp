@@ -119,7 +119,9 @@ TEST_CASE("what a capability is needed for, and how to get it", "[host][prefligh
   }
   CHECK(says(machine.check("cap_net_admin").text, "CAP_NET_ADMIN"));
   machine.file("proc/self/status", "Name:\tx\n");
-  for (const char* id : {"cap_bpf", "cap_net_admin"}) CHECK(machine.status(id) == Status::unknown);
+  CHECK(machine.status("cap_bpf") == Status::missing);  // trace refuses then
+  CHECK(machine.status("cap_perfmon") == Status::missing);
+  CHECK(machine.status("cap_net_admin") == Status::unknown);
 }
 
 TEST_CASE("the kernel's version: too old, without use, whole, unknown", "[host][preflight]") {
@@ -172,6 +174,10 @@ TEST_CASE("capabilities of another user namespace are none", "[host][preflight]"
     CHECK(machine.raised() == "user_namespace ");
     CHECK(machine.status("user_namespace") == Status::missing);
   }
+  machine.file("proc/self/uid_map", "0 0 4294967295");
+  CHECK(machine.status("user_namespace") == Status::ok);
+  machine.file("proc/self/ns/user", "");  // of another inode, whatever its map says
+  CHECK(machine.status("user_namespace") == Status::missing);
   machine.remove("proc/self/uid_map");
   CHECK(machine.status("user_namespace") == Status::unknown);
 }

@@ -7,6 +7,7 @@
 #include <closewatch/core/route.hpp>
 #include <closewatch/core/tcp_settings.hpp>
 
+#include <bitset>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -61,7 +62,9 @@ class Ports {
  private:
   struct Namespace {
     TcpSettings settings;
-    std::uint64_t candidates = 0;  ///< in the range and not reserved
+    /// In the range and not reserved: connect() may choose them (inet_sk_get_local_port_range(),
+    /// inet_is_local_reserved_port()). The list of the reserved can have tens of thousands of ranges.
+    std::bitset<65536> candidates;
     std::set<std::uint16_t> bound;  ///< of these
   };
   struct Use {
