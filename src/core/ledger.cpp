@@ -214,6 +214,7 @@ Ledger::Bucket* Ledger::add(const Tuple& tuple, const Bucket& bucket) {
     return nullptr;
   }
   ++by_namespace_[tuple.netns];
+  if (bucket.owner == nullptr) has_unresolved_ = true;
   return &buckets_.emplace(tuple, bucket).first->second;
 }
 

@@ -18,7 +18,8 @@ import steps
 from case import USED, Case, finish, half_closed, orphan, passive
 from cases_run import EXPECTED, ONE, demand, flood
 from cases_tun import CONNECTED
-from harness import Failure, Watch, parse_line, poll
+from harness import Failure, parse_line, poll
+from ledgerlib import wait_still
 
 CLIENT, SERVER = "cli.c connect", "srv.a accept"
 SHUT_DOWN = "ESTABLISHED>FIN_WAIT1 shutdown:cli closer:cli"
@@ -209,7 +210,7 @@ def must_show_all(events, before, after):
 def many_at_the_start(stage):
     netns = stage.netns[""]
     netns.run(stage.program("flood"), str(MANY), stage.other_cpu, stage.cpu)
-    poll(lambda: {state for state, _, _ in netns.ss()} <= {"TIME_WAIT"}, "all to be in TIME_WAIT", pause=0.2)
+    wait_still(netns, patience=20)
     before = time_wait_by_ss(stage)
     # A FIN that was sent twice is answered for with a RST, which ends the bucket: how often is chance.
     demand(before > MANY * 0.5, f"only {before} buckets were made")

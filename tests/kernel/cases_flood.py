@@ -37,14 +37,17 @@ def read_counter(counter):
 
 
 def kernel_transitions(events):
-    """How many of the kernel's own transitions the stream tells: the change to a FIN_WAIT2 bucket is but a closed."""
-    return sum(e["type"] == "transition" and e["observed"] == "event" and e["cause"] not in ENDS_OF_BUCKETS
+    """How many of the kernel's own transitions the stream tells: the change to a FIN_WAIT2 bucket, or to one of which
+    it is not known that there is one, is but a closed; no kernel's transition ends a bucket.
+    """
+    ends = compare.OF_BUCKETS["FIN_WAIT2", "CLOSE"]
+    return sum(e["type"] == "transition" and e["observed"] == "event" and e["cause"] not in ends
                or e["type"] == "closed" and e["bucket"] in ("fin_wait2", None) for e in events)
 
 
 def at_rest(stage, watch):
-    """True once the kernel has nothing left but TIME_WAIT (what was lost is sent again), and the stream has stopped."""
-    if any(state != "TIME_WAIT" for state, _, _ in stage.netns[""].ss()):
+    """True once the kernel has nothing left but buckets (what was lost is sent again), and the stream has stopped."""
+    if any(state not in ("TIME_WAIT", "FIN_WAIT2") for state, _, _ in stage.netns[""].ss()):
         return False
     size = watch.file.stat().st_size
     time.sleep(0.4)

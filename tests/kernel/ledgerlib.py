@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -56,9 +57,15 @@ def wait_rest(*namespaces, patience=PATIENCE):
         poll(lambda: at_rest(netns), f"{netns.name} to come to rest", patience, pause=0.1)
 
 
-def by_end(found, end):
-    """How many buckets have each port at their local end, or at their peer's."""
-    return Counter(getattr(bucket, end)[1] for bucket in found.values())
+def wait_still(netns, patience):
+    """After a flood. Where the server was reset before its FIN went out an orphan in FIN_WAIT2 stays for its minute."""
+    def still():
+        before = Counter(state for state, _, _ in netns.ss())
+        if set(before) - {"TIME_WAIT", "FIN_WAIT2", "LISTEN"}:
+            return False
+        time.sleep(0.4)
+        return Counter(state for state, _, _ in netns.ss()) == before
+    poll(still, f"{netns.name} to come to rest", patience, pause=0.2)
 
 
 # -- the programs
@@ -95,7 +102,7 @@ def start_visits(stage, name, *words, label="", pid=None):
     visits = Visits(program, Process(name, pid or program.pid, None, [name]))
     if words[0] == "serve":
         visits.done()
-    visits.process.ticks = start_ticks(visits.process.pid)
+    visits.process.ticks = poll(lambda: start_ticks(visits.process.pid), f"{name} to start")
     stage.processes.append(visits.process)
     return visits
 
@@ -238,6 +245,27 @@ def nanoseconds(event):
 
 def seconds_of(text):
     return nanoseconds({"time": text}) / 1e9
+
+
+# -- the lines of a case, and what it waits for in the stream
+
+SWEEP = ("--sweep", "500ms")
+
+
+def promoted(owner):
+    return f"FIN_WAIT2>TIME_WAIT network observed=sweep closer:{owner}"
+
+
+def over(cause, owner, observed="sweep", was="TIME_WAIT"):
+    return f"{was}>CLOSE {cause} observed={observed} closer:{owner}"
+
+
+def wait_told(watch, condition, what, patience=8.0):
+    poll(lambda: condition(watch.events()), what, patience, pause=0.05)
+
+
+def wait_entries(watch, count, patience=8.0):
+    wait_told(watch, lambda events: len(entries(events)) >= count, f"{count} to be told in TIME_WAIT", patience)
 
 
 # -- one run that several cases look at
