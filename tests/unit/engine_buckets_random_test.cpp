@@ -104,6 +104,7 @@ class Kernel {
   }
   std::vector<Entry> shuffled() {
     std::vector<Entry> all;
+    all.reserve(table_.size());
     for (const auto& [cookie, entry] : table_) all.push_back(entry);
     std::shuffle(all.begin(), all.end(), random_);
     return all;

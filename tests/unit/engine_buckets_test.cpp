@@ -49,6 +49,15 @@ TEST_CASE("an overdue timer: it expires when it was last met, not before", "[eng
         Lines{"81 TIME_WAIT>CLOSE in=61000ms closer:812 expired sweep"});
 }
 
+TEST_CASE("a subflow's bucket is one to its end", "[engine][buckets]") {
+  Watched watched = running();
+  TransitionSeen seen = into_time_wait(t0);
+  seen.evidence.mptcp = GENERATE(true, false);
+  watched({seen});
+  watched(sweep(t0 + 62 * seconds, {}));
+  CHECK(only<Transition>(watched.facts()).at(0).connection.mptcp == seen.evidence.mptcp);
+}
+
 TEST_CASE("out of CLOSING into TIME_WAIT", "[engine][buckets]") {
   Watched watched = running();
   TransitionSeen seen = into_time_wait(t0);
@@ -190,6 +199,15 @@ TEST_CASE("a bucket that was reused before its own event was let go", "[engine][
   CHECK(transitions(watched, sweep(t0 + 62 * seconds, {})) ==
         Lines{"90 TIME_WAIT>CLOSE in=59995ms closer:812 expired sweep"});
   CHECK(watched.engine().differences().unannounced == 0);
+}
+
+TEST_CASE("a bucket that was reused before its own event was let go, at a time that is not known",
+          "[engine][buckets]") {
+  Watched watched = running();
+  TransitionSeen next = orphaned(t0 + 5 * ms);
+  next.cookie = 90;
+  watched(sweep(t0, {orphaned(t0 + 1 * ms), of(90, met(t0 + 6 * ms, whole, State::fin_wait2)), next}));
+  CHECK(transitions(watched, {Tick{t0 + 50 * ms, 0}}) == Lines{"81 FIN_WAIT2>CLOSE in=1ms closer:812 reused sweep"});
 }
 
 TEST_CASE("a full table: only a walk knows whether there is a bucket", "[engine][buckets]") {

@@ -193,6 +193,16 @@ TEST_CASE("buckets from before the start", "[engine][buckets]") {
     CHECK(only<Snapshot>(watched.facts()).size() == (filters ? 1U : 2U));
     CHECK(entered(watched) == 0);
   }
+  SECTION("none but theirs is walked") {
+    CHECK(watched.engine().namespaces_with_buckets().size() == 1);
+    watched({NamespaceGone{t0 + 1 * seconds, netns}});
+    CHECK(watched.engine().namespaces_with_buckets().empty());
+  }
+  SECTION("which side they are of is known also when the listener has gone") {
+    watched({listener_closes(t0 + 1 * seconds, server()), NamespaceGone{t0 + 50 * seconds, netns}});
+    for (const Transition& end : only<Transition>(watched.facts()))
+      if (end.connection.id.cookie == 83) CHECK(end.connection.tuple.role == Role::accept);
+  }
   SECTION("they end") {
     const auto lines = transitions(watched, sweep(t0 + 50 * seconds, {}));
     CHECK(lines.size() == (filters ? 1U : 2U));
@@ -221,6 +231,15 @@ TEST_CASE("a bucket that nobody announced is a difference after the start", "[en
     CHECK(transitions(watched, sweep(t0 + 50 * seconds, {})) ==
           Lines{"83 TIME_WAIT>CLOSE in=60000ms listener:900 expired sweep"});
   }
+}
+
+TEST_CASE("promoted while the walk that finds it is under way: how it was first met is told by none",
+          "[engine][buckets]") {
+  Watched watched = running();
+  CHECK(transitions(watched, sweep(t0, {met(t0, whole, State::fin_wait2), met(t0 + 5 * ms, whole)})).empty());
+  CHECK(watched.engine().differences().unannounced == 1);
+  watched({LossSeen{t0 + 1 * seconds, 1, 0}, WalkDone{t0 + 2 * seconds, t0 + 2 * seconds}});
+  CHECK(has(told(watched.facts()), "snapshot 81 TIME_WAIT age=1995ms unknown"));
 }
 
 TEST_CASE("a snapshot after a gap lists the buckets there are", "[engine][buckets]") {

@@ -334,6 +334,31 @@ TEST_CASE("with filters on processes the report has those buckets alone that the
   CHECK(count(seen.states, State::time_wait) == 1U + (shows_server ? 1U : 0U) + (filters ? 0U : 1U));
 }
 
+TEST_CASE("ports: the settings of their namespace, and those bound in the last census", "[engine][report]") {
+  Watched watched = running();
+  NamespaceSeen settings{at_end, netns, {}};
+  settings.look.settings.port_range = PortRange{51'000, 51'999};
+  const PortRow bound{at_end, 90, tuple(Role::unknown, "0.0.0.0", 51'500, "0.0.0.0", 0), 0};
+  watched(into_time_wait(t0 + 3 * seconds, 84));
+  watched({settings});
+  census(watched, {bound});
+  const auto usable = [&] {
+    const Report seen = report(watched);
+    const auto& ports = of(seen, 812)->findings.time_wait.by_endpoint.at(0).ports;
+    REQUIRE(ports);
+    return ports->usable;
+  };
+  CHECK(usable() == 999);
+  SECTION("not those of a walk that is no census") {
+    watched({PortRow{at_end, 91, tuple(Role::unknown, "0.0.0.0", 51'501, "0.0.0.0", 0), 0}, WalkDone{at_end, at_end}});
+    CHECK(usable() == 999);
+  }
+  SECTION("given back since") {
+    census(watched, {});
+    CHECK(usable() == 1000);
+  }
+}
+
 TEST_CASE("stacks are in the group where they were asked for", "[engine][report]") {
   Watched watched = running();
   watched.resolve = [](const StackWanted& wanted) {

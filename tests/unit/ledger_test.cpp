@@ -210,6 +210,16 @@ TEST_CASE("ledger: what was there before is no growth", "[ledger]") {
   }
 }
 
+TEST_CASE("ledger: what is found later is no growth of either window", "[ledger]") {
+  Book book;
+  book.enters(t0, 50'001);
+  book.concludes(t0 + 10 * seconds);
+  book.meets(t0 + 12 * seconds, 50'002, t0 + 5 * seconds);
+  book.concludes(t0 + 12 * seconds);
+  CHECK(book.pace(t0 + 15 * seconds)->net_per_second == Approx(1.0 / 15));
+  CHECK(book.pace(t0 + 20 * seconds)->net_per_second == 0);
+}
+
 TEST_CASE("ledger: a row before its event has entered all the same", "[ledger]") {
   Book book;
   book.enters(t0, 1);
@@ -249,6 +259,24 @@ TEST_CASE("ledger: paces are of what went out", "[ledger]") {
     ledger.enter(Book::from_port(50'001), bucket, book.changes);
     CHECK_FALSE(ledger.pace(route_of(Book::from_port(0)), t0 + 10 * seconds));
   }
+}
+
+TEST_CASE("ledger: what goes into TIME_WAIT later has its part in the pace then", "[ledger]") {
+  Book book;
+  book.enters(t0, 50'000);
+  Ledger::Bucket bucket = book.bucket(t0, 50'001);
+  SECTION("an orphan") { bucket.substate = State::fin_wait2; }
+  SECTION("one that is there though the table was full") { bucket.unsure = true; }
+  SECTION("both") {
+    bucket.substate = State::fin_wait2;
+    bucket.unsure = true;
+  }
+  book.ledger.enter(Book::from_port(50'001), bucket, book.changes);
+  const bool later = bucket.unsure || bucket.substate == State::fin_wait2;
+  CHECK(book.pace(t0 + 10 * seconds)->net_per_second == Approx(later ? 0.1 : 0.2));
+  book.meets(t0 + 1 * seconds, 50'001, t0 + 1 * seconds);
+  CHECK(book.pace(t0 + 10 * seconds)->entered_per_second == Approx(0.2));
+  CHECK(book.pace(t0 + 10 * seconds)->net_per_second == Approx(0.2));
 }
 
 TEST_CASE("ledger: idle routes are forgotten, and make room", "[ledger]") {
