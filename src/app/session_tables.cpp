@@ -38,6 +38,10 @@ std::expected<void, Error> Session::walk_tables(bool all) {
   // Where not everything could be looked at they may live on: their buckets end by their own clocks.
   if (search.whole)
     for (const std::uint32_t netns : wanted) step(NamespaceGone{now_ns(), netns});
+  // The inode of a namespace that has gone is given out again.
+  const std::vector<std::uint32_t> left = engine_.namespaces_with_buckets();
+  std::erase_if(tables_walked_ns_,
+                [&](const auto& entry) { return std::find(left.begin(), left.end(), entry.first) == left.end(); });
   next_tables_ns_ = now_ns() + tables_share * (now_ns() - began_ns);
   return {};
 }

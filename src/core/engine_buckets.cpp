@@ -103,7 +103,11 @@ void Engine::tell_changes(std::vector<Fact>& facts) {
   if (changes_.empty()) return;
   Ledger::Changes changes = std::exchange(changes_, {});
   std::sort(changes.begin(), changes.end(), [](const Ledger::Change& left, const Ledger::Change& right) {
-    return std::tie(left.time_ns, left.bucket.cookie) < std::tie(right.time_ns, right.bucket.cookie);
+    // Of one bucket the entry comes before the end.
+    const bool left_ends = left.to == State::close;
+    const bool right_ends = right.to == State::close;
+    return std::tie(left.time_ns, left.bucket.cookie, left_ends) <
+           std::tie(right.time_ns, right.bucket.cookie, right_ends);
   });
   for (const Ledger::Change& change : changes) {
     Tuple tuple = change.tuple;

@@ -13,6 +13,8 @@ constexpr std::uint64_t timer_slack_ns = 50'000'000;
 constexpr std::uint64_t unseen_slack_ns = 10'000'000'000;
 /// An orphan that no walk has met: TCP_LINGER2 is for 120 s at most (TCP_FIN_TIMEOUT_MAX), and 60 s more of TIME_WAIT.
 constexpr std::uint64_t orphan_at_most_ns = 120'000'000'000 + time_wait_ns;
+/// Namespaces without buckets whose overflows are remembered: they come and go without end.
+constexpr std::size_t namespaces_kept = 1024;
 /// Rates are of no shorter time.
 constexpr std::uint64_t pace_at_least_ns = 10'000'000'000;
 
@@ -69,8 +71,13 @@ void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_
   const auto found = buckets_.find(tuple);
   if (found == buckets_.end() || found->second.cookie == cookie) return;
   if (time_ns < found->second.known_ns) return;  // what tells of it is older than the bucket
-  end(tuple, found->second, found->second.unsure ? Cause::overflow : Cause::reused, time_ns, by_sweep, changes);
-  if (!by_sweep) taken_.insert(found->second.cookie);
+  Bucket& bucket = found->second;
+  // While it is in FIN_WAIT2 a bucket refuses a SYN, and connect() leaves it (tcp_timewait_state_process(),
+  // tcp_twsk_unique()): it was promoted, unseen.
+  if (bucket.substate == State::fin_wait2 && !bucket.unsure && bucket.owner != nullptr)
+    promote_unseen(tuple, bucket, changes);
+  end(tuple, bucket, bucket.unsure ? Cause::overflow : Cause::reused, time_ns, by_sweep, changes);
+  if (!by_sweep) taken_.insert(bucket.cookie);
   buckets_.erase(found);
 }
 
@@ -126,6 +133,20 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
                        .time_ns = bucket.entered_ns,
                        .by_sweep = true});
   count(tuple, bucket, Step::entered, bucket.entered_ns);
+}
+
+// Not before it was last told of; since when it is not known.
+void Ledger::promote_unseen(const Tuple& tuple, Bucket& bucket, Changes& changes) {
+  bucket.entered_ns = 0;
+  changes.push_back({.tuple = tuple,
+                     .bucket = bucket,
+                     .from = State::fin_wait2,
+                     .to = State::time_wait,
+                     .cause = Cause::network,
+                     .time_ns = bucket.known_ns,
+                     .by_sweep = true});
+  bucket.substate = State::time_wait;
+  count(tuple, bucket, Step::entered, bucket.known_ns);
 }
 
 void Ledger::walked(const TablesWalked& walk) {
@@ -256,6 +277,11 @@ void Ledger::count(const Tuple& tuple, const Bucket& bucket, Step step, std::uin
       if (pace.now > 0) --pace.now;
       return;
   }
+}
+
+void Ledger::forget_namespaces() {
+  if (overflows_.size() < namespaces_kept) return;
+  std::erase_if(overflows_, [&](const auto& entry) { return !by_namespace_.contains(entry.first); });
 }
 
 void Ledger::keep_paces(std::uint64_t now_ns) {

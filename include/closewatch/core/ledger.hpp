@@ -112,6 +112,7 @@ class Ledger {
     walks_.clear();
     taken_.clear();
     keep_paces(now_ns);
+    forget_namespaces();
   }
 
   [[nodiscard]] const Buckets& buckets() const { return buckets_; }
@@ -147,6 +148,7 @@ class Ledger {
     std::uint64_t unclaimed = 0;  ///< of it: nobody's so far
   };
   void confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes);
+  void promote_unseen(const Tuple& tuple, Bucket& bucket, Changes& changes);
   bool is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes);
   bool is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes);
   void end(const Tuple& tuple, const Bucket& bucket, Cause cause, std::uint64_t time_ns, bool by_sweep,
@@ -162,6 +164,8 @@ class Ledger {
     count(tuple, bucket, Step::found, now_ns);
   }
   void keep_paces(std::uint64_t now_ns);
+  /// Whose buckets have all ended, where there are many: namespaces come and go without end.
+  void forget_namespaces();
 
   static constexpr std::uint64_t conclude_every_ns = 1'000'000'000;
 
