@@ -135,7 +135,8 @@ void remark_held(const NamespaceHealth& where, const HeldPort& held, Remarks& re
   remark.meaning =
       "until they end a server that is started on it without SO_REUSEADDR fails with EADDRINUSE (\"Address already in "
       "use\")";
-  remark.remedy = "Set SO_REUSEADDR on the listening socket before bind(), as servers do.";
+  remark.remedy = "Set SO_REUSEADDR on the listening socket before bind(), as servers do; of no use before they end if the "
+                  "server that they came to had not set it itself.";
   remark.avoid =
       "Neither tcp_fin_timeout nor tcp_tw_reuse frees a port for bind(), and SO_LINGER 0 loses data to avoid what "
       "SO_REUSEADDR permits.";

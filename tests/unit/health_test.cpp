@@ -186,6 +186,7 @@ TEST_CASE("health: a port that a server could not bind again", "[health]") {
         "another 34 s: until they end a server that is started on it without SO_REUSEADDR fails with EADDRINUSE "
         "(\"Address already in use\").");
   CHECK(has(found.remedy, "SO_REUSEADDR"));
+  CHECK(has(found.remedy, "of no use before they end if the server that they came to had not set it itself"));
   where.held = {{8080, 1, std::nullopt, ""}};
   CHECK(has(only(where, "port_held").text, "1 connection in TIME_WAIT: until"));
 }
