@@ -298,6 +298,14 @@ TEST_CASE("descriptors: the time left at the rate of the watch", "[engine][repor
     watched({open(t0, 100), open(t0 + 10 * seconds, GENERATE(100U, 50U))});
     CHECK_FALSE(seconds_left(watched));
   }
+  SECTION("a connection more than at the first look is no growth") {
+    watched({open(t0, 100), open(t0 + 60 * seconds, 110)});
+    CHECK_FALSE(seconds_left(watched));
+  }
+  SECTION("nor is what comes within a moment") {
+    watched({open(t0, 100), open(t0 + 200'000'000, 200)});
+    CHECK_FALSE(seconds_left(watched));
+  }
   SECTION("beyond a limit that was lowered") {
     watched({open(t0, 100), open(t0 + 10 * seconds, 200, 150)});
     CHECK(seconds_left(watched) == 0.0);
