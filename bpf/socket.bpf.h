@@ -30,6 +30,10 @@ static __always_inline void whole_tuple_of(const struct sock *sk, const struct t
     tuple->local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 }
 
+static __always_inline int port_is_bound(const struct sock *sk) {
+  return (BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK) != 0;
+}
+
 static __always_inline int is_mapped(const __u8 *address) {
   const __u32 *word = (const __u32 *)address;
   return word[0] == 0 && word[1] == 0 && word[2] == bpf_htonl(0xffff);

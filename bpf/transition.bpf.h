@@ -312,6 +312,8 @@ static __always_inline void gather_tcp(struct socket_state *state, struct sock *
   state->fin_acked = tp->snd_una == tp->write_seq;
   if (is_mptcp(tp))
     raise_flag(&state->flags, CW_FLAG_MPTCP);
+  if (entered(state) == TCP_CLOSE && port_is_bound(sk))
+    raise_flag(&state->flags, CW_FLAG_PORT_BOUND);
   if (tp->linger2 < 0)
     raise_flag(&state->flags, CW_FLAG_LINGER2_NEGATIVE);
   if (entered(state) == TCP_CLOSE && (from == TCP_FIN_WAIT2 || from == TCP_CLOSING) && table_is_full(sk))

@@ -111,10 +111,6 @@ static __always_inline int emit_holder(struct seq_file *seq, struct sock *sk, co
   return 0;
 }
 
-static __always_inline int port_is_bound(const struct sock *sk) {
-  return (BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK) != 0;
-}
-
 /* Bound and neither connected nor listening: no table but that of the bound ports has it. */
 static __always_inline void tell_bound(struct seq_file *seq, struct sock *sk) {
   struct cw_tuple tuple = {};

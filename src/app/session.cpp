@@ -32,6 +32,7 @@ constexpr int pulse_ms = 80;
 /// While an event waits for its reset, or for its owner.
 constexpr int short_pulse_ms = 5;
 constexpr std::uint64_t stats_every_ns = 10'000'000'000;
+constexpr std::uint64_t descriptors_every_ns = 10'000'000'000;
 /// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
 constexpr std::uint64_t lookups_a_second = 3000;
 constexpr std::chrono::milliseconds patience_at_end{2000};
@@ -190,6 +191,8 @@ void Session::sweep_when_due() {
     spdlog::warn("cannot {}: {}; what was to be seen by it is not", walked.error().operation,
                  std::strerror(walked.error().code));
   }
+  // Whoever has begun since the start is met by a sweep: the growth of its descriptors is to be known too.
+  if (due && settings_.census && now_ns() >= descriptors_counted_ns_ + descriptors_every_ns) count_descriptors(false);
   // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
   if (due) next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
 }
@@ -221,6 +224,7 @@ std::expected<void, Error> Session::walk(Walk what) {
 // Which of them are sockets takes a look at each, and is told at the end.
 void Session::count_descriptors(bool sockets_too) {
   if (!settings_.looks_up_pids) return;
+  descriptors_counted_ns_ = now_ns();
   for (const Identity& owner : engine_.owners()) {
     const ProcessTicks process{owner.key.pid, owner.key.start_ns / ns_per_tick};
     DescriptorsSeen seen{.time_ns = now_ns(), .key = owner.key};

@@ -118,6 +118,7 @@ class Session {
   std::uint64_t began_ns_ = 0;
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t failed_walks_ = 0;
+  std::uint64_t descriptors_counted_ns_ = 0;
   std::vector<Fact> facts_;
   std::optional<WalkWanted> walk_wanted_;
   std::vector<StackWanted> stacks_wanted_;  ///< of the walk under way

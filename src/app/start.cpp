@@ -152,6 +152,8 @@ std::expected<Watch, Exit> begin_watch(const Options& options, int standard) {
 Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
   return {
       .filters_processes = !kernel.pids.empty() || !kernel.comms.empty() || kernel.cgroup_id != 0,
+      .sees_all_sockets = kernel.pids.empty() && kernel.comms.empty() && kernel.cgroup_id == 0 &&
+                          kernel.local_ports.empty() && kernel.remote_ports.empty() && kernel.ipv4 && kernel.ipv6,
       .keeps_accounts = options.command != Subcommand::trace,
       .detector = {.leak_after_ns = nanoseconds(options.leak_after),
                    .sweep_ns = nanoseconds(options.sweep),

@@ -10,6 +10,8 @@
 namespace closewatch {
 
 void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts) {
+  // Its end is told before the descriptors that it closes are.
+  if (closed.closer && closed.closer->by == Cause::exit) processes_.exited(closed.closer->process.key);
   if (closed.bucket == Bucket::none) return;
   const State substate = substate_of(seen);
   Ledger::Bucket bucket;
@@ -21,6 +23,7 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
   bucket.substate = substate;
   bucket.role = closed.connection.tuple.role;
   bucket.mptcp = seen.evidence.mptcp;
+  bucket.port_bound = seen.evidence.port_bound;
   bucket.unsure = closed.bucket == Bucket::unknown;
   // An orphan has been in FIN_WAIT2 before it was handed over.
   bucket.entered_ns = substate == State::time_wait && !bucket.unsure ? seen.time_ns : seen.entered_ns;
@@ -76,7 +79,7 @@ Ledger::Found Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket,
   const Listener* listener = listeners_.by_local_end(tuple);
   if (settings_.filters_processes && (listener == nullptr || !listener->matched)) return Ledger::Found::unwanted;
   const Responsible owner = by_listener(listener, facts);
-  if (listener != nullptr) bucket.role = Role::accept;
+  bucket.role = listener != nullptr ? Role::accept : side_by_range(tuple);
   bucket.owner = ledger_.shared(owner);
   if (settings_.keeps_accounts) {
     Tuple known = tuple;
@@ -84,6 +87,16 @@ Ledger::Found Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket,
     bucket.workload = workloads_.of(owner.process ? owner.process->identity : Identity{}, known);
   }
   return Ledger::Found::owned;
+}
+
+// connect() takes its port from ip_local_port_range, a service has one outside of it as a rule.
+Role Engine::side_by_range(const Tuple& tuple) const {
+  const auto found = namespaces_.find(tuple.netns);
+  if (found == namespaces_.end() || !found->second.now.settings.port_range) return Role::unknown;
+  const PortRange& range = *found->second.now.settings.port_range;
+  const auto inside = [&](std::uint16_t port) { return range.first <= port && port <= range.last; };
+  if (inside(tuple.local.port) == inside(tuple.peer.port)) return Role::unknown;
+  return inside(tuple.local.port) ? Role::connect : Role::accept;
 }
 
 void Engine::conclude_buckets(std::vector<Fact>& facts) {

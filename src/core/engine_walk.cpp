@@ -226,7 +226,7 @@ Report Engine::report(ReportHead head) {
       .lost = totals(0, 0).lost,
       .rows = census_,
       .bound = census_bound_,
-      .namespaces = namespaces_,
+      .namespaces = settings_.sees_all_sockets ? namespaces_ : std::map<std::uint32_t, NamespaceHealth>{},
       .others_before = others_before_,
       .others_before_ns = others_before_ns_,
       .judged = detector_.sockets(),
@@ -271,8 +271,7 @@ void Engine::forget_stacks() {
 
 DescriptorUse Engine::Descriptors::use() const {
   DescriptorUse use{last.open, last.soft_limit, last.sockets, std::nullopt};
-  if (last.time_ns < first.time_ns + rate_takes_ns || last.open <= first.open + few || last.soft_limit == 0)
-    return use;
+  if (last.time_ns < first.time_ns + rate_takes_ns || last.open <= first.open + few || last.soft_limit == 0) return use;
   const double seconds = static_cast<double>(last.time_ns - first.time_ns) / 1e9;
   const double per_second = static_cast<double>(last.open - first.open) / seconds;
   use.seconds_left = static_cast<double>(last.soft_limit - std::min(last.open, last.soft_limit)) / per_second;

@@ -114,10 +114,15 @@ Counted counted(const NamespaceHealth& where, std::initializer_list<std::string_
   Counted out;
   for (const std::string_view name : names) {
     const std::uint64_t now = number(where.now.counters, name).value_or(0);
-    out.since_made += now;
-    if (!where.before) continue;
+    if (!where.before) {
+      out.since_made += now;
+      continue;
+    }
+    // Who has watched has seen what goes on; what was before is history.
     const std::uint64_t before = number(where.before->counters, name).value_or(now);
-    out.risen += now > before ? now - before : 0;
+    const std::uint64_t risen = now > before ? now - before : 0;
+    out.risen += risen;
+    out.since_made += risen;
   }
   return out;
 }

@@ -58,10 +58,17 @@ constexpr const char* avoid_for_ports =
 Remark of_route(const NamespaceHealth& where, const RouteUse& use) {
   Remark remark;
   remark.netns = where.netns;
+  // TIME_WAIT ends by itself; what is open does not.
+  const bool is_of_open_ones = use.time_wait * 2 < use.in_use;
   remark.remedy =
-      "Reuse connections (keep-alive, a pool), or let the other side close first; a wider ip_local_port_range, more "
-      "addresses on either side, and IP_BIND_ADDRESS_NO_PORT where bind() comes before connect() give more room." +
-      reuse_text(where, use.route);
+      std::string{is_of_open_ones
+                      ? "Most of these connections are open, and no setting helps: close those that are done with, "
+                        "or bound the pool that grows; a"
+                      : "Reuse connections (keep-alive, a pool), or let the other side close first; a"} +
+      " wider ip_local_port_range, more addresses on either side, and IP_BIND_ADDRESS_NO_PORT where bind() comes "
+      "before connect() give more room.";
+  if (is_of_open_ones) return remark;
+  remark.remedy += reuse_text(where, use.route);
   remark.avoid = avoid_for_ports;
   return remark;
 }

@@ -17,6 +17,7 @@ constexpr std::uint64_t orphan_at_most_ns = 120'000'000'000 + time_wait_ns;
 constexpr std::size_t namespaces_kept = 1024;
 /// Rates are of no shorter time.
 constexpr std::uint64_t pace_at_least_ns = 10'000'000'000;
+constexpr std::uint64_t pace_of_late_ns = 5'000'000'000;
 
 /// The moment its timer fires; 0 where that is not known.
 std::uint64_t due_ns(const Ledger::Bucket& bucket) {
@@ -303,8 +304,12 @@ std::optional<Pace> Ledger::pace(const Route& route, std::uint64_t now_ns) const
   const Checkpoint& base = now_ns >= pace.newer.time_ns + pace_at_least_ns ? pace.newer : pace.older;
   if (now_ns < base.time_ns + pace_at_least_ns) return std::nullopt;
   const double seconds = static_cast<double>(now_ns - base.time_ns) / 1e9;
+  const double net = (static_cast<double>(pace.now) - static_cast<double>(base.now)) / seconds;
+  // What stood still of late has grown by a burst.
+  const bool tells_more = pace.newer.time_ns > base.time_ns && now_ns >= pace.newer.time_ns + pace_of_late_ns;
+  const bool stands = tells_more && pace.now <= pace.newer.now;
   return Pace{.entered_per_second = static_cast<double>(pace.entered - base.entered) / seconds,
-              .net_per_second = (static_cast<double>(pace.now) - static_cast<double>(base.now)) / seconds,
+              .net_per_second = stands ? std::min(net, 0.0) : net,
               .other_per_second = 0};
 }
 

@@ -73,7 +73,7 @@ void HealthBuilder::look() {
 void HealthBuilder::add_bucket(const Tuple& tuple, const Ledger::Bucket& bucket) {
   Seen& seen = seen_[tuple.netns];
   ++seen.time_wait;
-  if (side_of(bucket, input_.workloads) != Role::accept || seen.listening.contains(tuple.local.port) ||
+  if (bucket.role != Role::accept || seen.listening.contains(tuple.local.port) ||
       input_.listeners.by_local_end(tuple) != nullptr)
     return;
   Held& held = seen.held[tuple.local.port];

@@ -65,7 +65,7 @@ void PortUse::bind_all() {
     if (is_bound(row)) ports_.bind(row.tuple.netns, row.tuple.local.port);
   for (const PortRow& row : input_.bound) ports_.bind(row.tuple.netns, row.tuple.local.port);
   for (const auto& [tuple, bucket] : input_.ledger.buckets())
-    if (bucket.exists() && side_of(bucket, input_.workloads) == Role::accept)
+    if (bucket.exists() && (bucket.port_bound || side_of(bucket, input_.workloads) == Role::accept))
       ports_.bind(tuple.netns, tuple.local.port);
 }
 

@@ -22,6 +22,8 @@ constexpr double near_seconds = 86'400;
 constexpr double urgent_seconds = 600;
 constexpr std::size_t endpoints_shown = 5;
 constexpr std::uint64_t much_time_wait = 1000;
+/// Of a shorter watch no pace is known.
+constexpr std::int64_t least_watched_ns = 10'000'000'000;
 
 // Advice that is right for every kernel that closewatch runs on (contract, section 5).
 constexpr std::string_view what_helps =
@@ -75,6 +77,16 @@ std::vector<const TimeWaitEndpoint*> by_urgency(const TimeWaitReport& time_wait)
   std::stable_sort(out.begin(), out.end(),
                    [&](const auto* left, const auto* right) { return rank(left) < rank(right); });
   return out;
+}
+
+/// Of each route that has TIME_WAIT it is known how many ports there are: nothing was filtered out.
+bool knows_ports(const Report& report) {
+  return std::all_of(report.workloads.begin(), report.workloads.end(), [](const WorkloadReport& workload) {
+    const auto& endpoints = workload.findings.time_wait.by_endpoint;
+    return std::all_of(endpoints.begin(), endpoints.end(), [](const TimeWaitEndpoint& endpoint) {
+      return endpoint.side == Role::accept || endpoint.ports.has_value();
+    });
+  });
 }
 
 struct Pile {
@@ -156,7 +168,7 @@ void TimeWaitText::summary(const Report& report) {
                                           endpoint_text(worst->route.peer, worst->route.family), Role::connect, utf8_);
     page_.paragraph(0, fmt::format(FMT_COMPILE("Ports run out on {}: {}."), where, use_text(*worst)),
                     is_urgent(*worst) ? Colour::red : Colour::yellow);
-  } else if (time_wait >= much_time_wait) {
+  } else if (time_wait >= much_time_wait && report.to_ns - report.from_ns >= least_watched_ns && knows_ports(report)) {
     page_.paragraph(0,
                     words::count(time_wait, "socket") + " in TIME_WAIT need no cure: ports are left on every route.");
   }

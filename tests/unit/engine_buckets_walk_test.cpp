@@ -59,6 +59,40 @@ TEST_CASE("reused: another connection has its ends", "[engine][buckets]") {
   }
 }
 
+TEST_CASE("reused: an orphan's bucket has been promoted before", "[engine][buckets]") {
+  Watched watched = running();
+  watched({orphaned(t0), Tick{t0 + 1 * seconds, 0}});
+  CHECK(
+      transitions(watched, {PortRow{t0 + 5 * seconds, 90, outgoing(), t0 + 4 * seconds}}) ==
+      Lines{"81 FIN_WAIT2>TIME_WAIT in=? closer:812 network sweep", "81 TIME_WAIT>CLOSE in=? closer:812 reused sweep"});
+}
+
+TEST_CASE("the owner has ended where its end has closed it", "[engine][buckets]") {
+  Watched watched = running();
+  TransitionSeen seen = into_time_wait(t0);
+  seen.closer_by = Cause::exit;
+  watched({seen});
+  const auto told = only<Closed>(watched.facts());
+  REQUIRE(told.size() == 1);
+  CHECK(told.at(0).responsible.process->entry->exited);
+}
+
+TEST_CASE("from before the start: the range of ports tells the side", "[engine][buckets]") {
+  NamespaceSeen settings{t0, netns, {}};
+  settings.look.settings.port_range = PortRange{20'000, 20'099};
+  const auto side = [&](std::uint16_t local, std::uint16_t peer) {
+    Watched watched{keeping()};
+    BucketRow row = met(t0 + 1 * ms, whole);
+    row.tuple.local.port = local;
+    row.tuple.peer.port = peer;
+    watched({settings, row, TablesWalked{t0 + 2 * ms, t0, netns, std::nullopt}, WalkDone{t0 + 3 * ms, t0},
+             started(t0 + 4 * ms)});
+    return only<Snapshot>(watched.facts()).at(0).connection.tuple.role;
+  };
+  CHECK(side(20'050, 50'000) == Role::connect);
+  CHECK(side(50'000, 20'050) == Role::accept);
+}
+
 TEST_CASE("a row that is older than the bucket ends nothing", "[engine][buckets]") {
   Watched watched = running();
   watched({into_time_wait(t0)});

@@ -357,6 +357,16 @@ TEST_CASE("ports: the settings of their namespace, and those bound in the last c
     return ports->usable;
   };
   CHECK(usable() == 999);
+  SECTION("bound by what has left a bucket") {
+    std::vector<Event> other = into_time_wait(t0 + 4 * seconds, 85);
+    for (Event& event : other)
+      if (auto* seen = std::get_if<TransitionSeen>(&event)) {
+        seen->tuple.local.port = 51'600;
+        seen->evidence.port_bound = true;
+      }
+    watched(other);
+    CHECK(usable() == 998);
+  }
   SECTION("not those of a walk that is no census") {
     watched({PortRow{at_end, 91, tuple(Role::unknown, "0.0.0.0", 51'501, "0.0.0.0", 0), 0}, WalkDone{at_end, at_end}});
     CHECK(usable() == 999);
@@ -365,6 +375,23 @@ TEST_CASE("ports: the settings of their namespace, and those bound in the last c
     census(watched, {});
     CHECK(usable() == 1000);
   }
+}
+
+TEST_CASE("ports: where filters keep sockets from us nothing is said of them", "[engine][report]") {
+  Engine::Settings filtered;
+  filtered.keeps_accounts = true;
+  filtered.sees_all_sockets = false;
+  Watched watched{filtered};
+  watched.begin();
+  NamespaceSeen settings{at_end, netns, {}};
+  settings.look.settings.port_range = PortRange{51'000, 51'999};
+  watched(into_time_wait(t0 + 3 * seconds, 84));
+  watched({settings});
+  census(watched, {});
+  const Report seen = report(watched);
+  REQUIRE(of(seen, 812) != nullptr);
+  CHECK(!of(seen, 812)->findings.time_wait.by_endpoint.at(0).ports);
+  CHECK(seen.host_findings.empty());
 }
 
 TEST_CASE("stacks are in the group where they were asked for", "[engine][report]") {

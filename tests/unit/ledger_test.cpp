@@ -216,8 +216,20 @@ TEST_CASE("ledger: what is found later is no growth of either window", "[ledger]
   book.concludes(t0 + 10 * seconds);
   book.meets(t0 + 12 * seconds, 50'002, t0 + 5 * seconds);
   book.concludes(t0 + 12 * seconds);
-  CHECK(book.pace(t0 + 15 * seconds)->net_per_second == Approx(1.0 / 15));
+  CHECK(book.pace(t0 + 14 * seconds)->net_per_second == Approx(1.0 / 14));
   CHECK(book.pace(t0 + 20 * seconds)->net_per_second == 0);
+}
+
+TEST_CASE("ledger: what has grown by a burst and stands now does not grow", "[ledger]") {
+  Book book;
+  book.enters(t0, 50'001);
+  for (std::uint16_t each = 0; each < 30; ++each)
+    book.enters(t0 + 1 * seconds, static_cast<std::uint16_t>(51'000 + each));
+  book.concludes(t0 + 10 * seconds);
+  CHECK(book.pace(t0 + 14 * seconds)->net_per_second == Approx(31.0 / 14));
+  CHECK(book.pace(t0 + 15 * seconds)->net_per_second == 0);
+  book.enters(t0 + 16 * seconds, 50'002);
+  CHECK(book.pace(t0 + 17 * seconds)->net_per_second == Approx(32.0 / 17));
 }
 
 TEST_CASE("ledger: a row before its event has entered all the same", "[ledger]") {

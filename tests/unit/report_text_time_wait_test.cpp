@@ -112,6 +112,14 @@ TEST_CASE("report text: TIME_WAIT alone needs no cure", "[sink][report]") {
   CHECK(has(text, "\n1000 sockets in TIME_WAIT need no cure: ports are left on every route.\n"));
   CHECK(!has(text, "What helps"));
   CHECK(!has(text, "  1000 in TIME_WAIT"));
+  SECTION("but nobody knows after one look") {
+    scene.input.from_ns = scene.input.to_ns - 9'000'000'000;
+    CHECK(!has(report_text(scene.report(), {}), "need no cure"));
+  }
+  SECTION("nor where ports cannot be counted") {
+    scene.input.namespaces.clear();
+    CHECK(!has(report_text(scene.report(), {}), "need no cure"));
+  }
 }
 
 TEST_CASE("report text: what piles up on the close path", "[sink][report]") {

@@ -91,7 +91,7 @@ enum cw_flag {
   CW_FLAG_NO_FILE = 1u << 14,     /* of a row: a struct socket without a file, the kernel's own */
   CW_FLAG_USE_OBSERVED = 1u << 15, /* of a row: opened under watch, no read or write of it went unseen */
   CW_FLAG_READ_BY_KERNEL = 1u << 16, /* of a row: kTLS or a sockmap reads it, copied_seq says nothing */
-  CW_FLAG_PORT_BOUND = 1u << 17, /* of a row: bind() was called for its local port (SOCK_BINDPORT_LOCK) */
+  CW_FLAG_PORT_BOUND = 1u << 17, /* of a row, or a close: bind() was called for its local port (SOCK_BINDPORT_LOCK) */
 };
 
 struct cw_header {

@@ -32,6 +32,7 @@ class Engine {
     std::size_t workloads_limit = 16'384;
     std::size_t stacks_limit = 65'536;
     std::size_t buckets_limit = 262'144;  ///< of TIME_WAIT
+    bool sees_all_sockets = true;  ///< but for a filter on the namespace none keeps any from us: ports can be counted
     bool keeps_accounts = false;  ///< what a report needs: endings by process, the rows of the last census
     Detector::Settings detector = {};
   };
@@ -176,6 +177,7 @@ class Engine {
   /// Its ends are another's now.
   void end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts);
   Ledger::Found resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts);
+  [[nodiscard]] Role side_by_range(const Tuple& tuple) const;
   void conclude_buckets(std::vector<Fact>& facts);
   void tell_changes(std::vector<Fact>& facts);
   [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;

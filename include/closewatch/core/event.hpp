@@ -30,7 +30,7 @@ struct Evidence {
   bool hidden = false;               ///< filtered out, told for what others' attribution needs
   bool matched = false;              ///< let through by the filters on processes
   bool owner_met = false;            ///< of a row: its walk met the owner among the holders
-  bool port_bound = false;           ///< of a row: bind() was called for its local port
+  bool port_bound = false;           ///< of a row, or a change to CLOSE: bind() was called for its local port
   std::uint32_t unread = 0;          ///< rcv_nxt - copied_seq: the peer's FIN counts as one
   std::int32_t error = 0;            ///< sk_err
 };

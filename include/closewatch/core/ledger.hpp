@@ -47,6 +47,7 @@ class Ledger {
     State substate = State::time_wait;
     Role role = Role::unknown;
     bool mptcp = false;
+    bool port_bound = false;  ///< bind() was called for its local port, and not connect() has found it
     bool unsure = false;  ///< the table was full: perhaps it was never made
     bool missed = false;  ///< by the last walk
     /// It is there, as far as is known.
