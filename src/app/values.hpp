@@ -4,25 +4,16 @@
 
 // How the values on a command line are written.
 
-#include <charconv>
+#include <closewatch/base/number.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 namespace closewatch {
-
-/// Digits and nothing else, where they fit.
-template <typename Number>
-[[nodiscard]] std::optional<Number> whole_number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 /// 10, 10s, 500ms, 2m, 1h.
 [[nodiscard]] std::optional<std::chrono::milliseconds> parse_time(std::string_view text);

@@ -89,6 +89,11 @@ State substate_of(const TransitionSeen& seen) {
   return seen.evidence.done || seen.from == State::closing ? State::time_wait : State::fin_wait2;
 }
 
+bool found_no_port(const TransitionSeen& seen) {
+  return seen.from == State::syn_sent && seen.to == State::close && seen.tuple.local.port == 0 &&
+         seen.call.has_value() && seen.evidence.error == 0;
+}
+
 FirstFin first_fin_of(const TransitionSeen& seen) {
   if (seen.local_fin && seen.peer_fin) return FirstFin::both;
   if (seen.local_fin) return FirstFin::local;

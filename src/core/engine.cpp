@@ -288,6 +288,7 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
     facts.emplace_back(std::move(transition));
     return;
   }
+  count_without_port(seen);
   Closed closed = closed_of(transition, seen, pending.reset_after, facts);
   transition.responsible = closed.responsible;
   if (closed.ending == Ending::never_accepted && closed.closer && !transition.actor)

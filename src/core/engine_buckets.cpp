@@ -34,6 +34,13 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
   tell_changes(facts);
 }
 
+void Engine::count_without_port(const TransitionSeen& seen) {
+  constexpr std::size_t namespaces_at_most = 4096;
+  if (!settings_.keeps_accounts || !found_no_port(seen)) return;
+  if (without_port_.size() < namespaces_at_most || without_port_.contains(seen.tuple.netns))
+    ++without_port_[seen.tuple.netns];
+}
+
 void Engine::end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts) {
   // Its first steps are enough; where they were not seen, its own bucket tells.
   const bool opens = seen.from == State::syn_sent || seen.from == State::syn_recv;

@@ -243,8 +243,11 @@ Report Engine::report(ReportHead head) {
       .processes = processes_,
       .listeners = listeners_,
   };
-  for (auto& [netns, health] : input.namespaces)
+  for (auto& [netns, health] : input.namespaces) {
+    const auto without_port = without_port_.find(netns);
+    health.without_port = without_port == without_port_.end() ? 0 : without_port->second;
     if (health.before) health.watched_ns = now_ns_ - std::min(now_ns_, head.from_ns);
+  }
   // What has ended since the watching began was counted without its limit.
   for (const auto& [key, seen] : descriptors_)
     if (seen.last.soft_limit != 0) input.descriptors.emplace(key, seen.use());

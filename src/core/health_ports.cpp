@@ -153,9 +153,25 @@ void remark_held(const NamespaceHealth& where, const HeldPort& held, Remarks& re
   remarks.push_back(std::move(remark));
 }
 
+void remark_without_port(const NamespaceHealth& where, Remarks& remarks) {
+  if (where.without_port == 0) return;
+  Remark remark;
+  remark.id = "ports_exhausted";
+  remark.severity = Severity::critical;
+  remark.netns = where.netns;
+  remark.what = "connect() has found no free port " + count_text(where.without_port, "time") + " while it was watched";
+  remark.meaning = "it failed with EADDRNOTAVAIL (\"Cannot assign requested address\")";
+  remark.remedy =
+      "Reuse connections (keep-alive, a pool), close those that are done with, or let the other side close first; a "
+      "wider ip_local_port_range and more addresses on either side give more room.";
+  remark.avoid = avoid_for_ports;
+  remarks.push_back(std::move(remark));
+}
+
 }  // namespace
 
 void remark_ports(const NamespaceHealth& where, Remarks& remarks) {
+  remark_without_port(where, remarks);
   for (const RouteUse& use : where.routes)
     if (use.usable != 0) remark_route(where, use, remarks);
   for (const HeldPort& held : where.held) remark_held(where, held, remarks);

@@ -2,6 +2,7 @@
 #include <closewatch/core/ledger.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace closewatch {
@@ -114,21 +115,22 @@ void Ledger::row(const BucketRow& row, Changes& changes) {
 void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes) {
   const bool promoted = substate == State::time_wait && bucket.substate == State::fin_wait2;
   const bool made_after_all = bucket.unsure && bucket.substate == State::time_wait;
-  const Bucket before = bucket;
+  std::optional<Bucket> before;  // of a quarter of a million nothing has changed
+  if (promoted || made_after_all) before = bucket;
   bucket.expires_ns = expires_ns;
   bucket.missed = false;
   bucket.unsure = false;
-  if (!promoted && !made_after_all) return;
+  if (!before) return;
   // Promotion sets the timer anew, for 60 s; but jiffies are coarse, and it was no bucket before its event, nor in
   // TIME_WAIT when last met.
   const std::uint64_t by_timer_ns = promoted && expires_ns > time_wait_ns ? expires_ns - time_wait_ns : 0;
-  bucket.entered_ns = std::max(by_timer_ns, before.known_ns);
+  bucket.entered_ns = std::max(by_timer_ns, before->known_ns);
   bucket.substate = State::time_wait;
   // Where it has no owner yet this is how it was first met.
-  if (before.owner != nullptr)
+  if (before->owner != nullptr)
     changes.push_back({.tuple = tuple,
-                       .bucket = before,
-                       .from = promoted ? State::fin_wait2 : before.from,
+                       .bucket = *before,
+                       .from = promoted ? State::fin_wait2 : before->from,
                        .to = State::time_wait,
                        .cause = Cause::network,
                        .time_ns = bucket.entered_ns,

@@ -4,9 +4,9 @@
 
 // Lines, words and numbers of the texts in /proc.
 
+#include <closewatch/base/number.hpp>
+
 #include <algorithm>
-#include <charconv>
-#include <optional>
 #include <string_view>
 
 namespace closewatch {
@@ -25,15 +25,6 @@ inline std::string_view take_word(std::string_view& text) {
   const std::string_view word = text.substr(0, text.find_first_of(blanks));
   text.remove_prefix(word.size());
   return word;
-}
-
-/// Empty where the text is anything but a number that fits.
-template <typename Number>
-std::optional<Number> whole_number(std::string_view text, int base = 10) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 }  // namespace closewatch

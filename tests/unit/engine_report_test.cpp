@@ -377,6 +377,20 @@ TEST_CASE("ports: the settings of their namespace, and those bound in the last c
   }
 }
 
+TEST_CASE("ports: connect() that found none is told of", "[engine][report]") {
+  Watched watched = running();
+  TransitionSeen failed = last(called(t0 + 3 * seconds, State::syn_sent, State::close, Cause::disconnect));
+  failed.cookie = 86;
+  TransitionSeen given_up = failed;
+  failed.tuple.local.port = 0;
+  watched({failed, given_up, NamespaceSeen{at_end, netns, {}}});
+  census(watched, {});
+  const auto findings = report(watched).host_findings;
+  REQUIRE(findings.size() == 1);
+  CHECK(findings.at(0).id == "ports_exhausted");
+  CHECK(findings.at(0).text.find("1 time ") != std::string::npos);
+}
+
 TEST_CASE("ports: where filters keep sockets from us nothing is said of them", "[engine][report]") {
   Engine::Settings filtered;
   filtered.keeps_accounts = true;

@@ -165,6 +165,16 @@ TEST_CASE("health: what tcp_tw_reuse can do for ports depends on the settings an
   CHECK(has(remedy(remote, 0, 0), "tcp_timestamps is 0"));
 }
 
+TEST_CASE("health: connect() has found no port", "[health]") {
+  NamespaceHealth where = fresh();
+  CHECK(all_of(where).empty());
+  where.without_port = 3;
+  const HostFinding found = only(where, "ports_exhausted");
+  CHECK(found.severity == Severity::critical);
+  CHECK(has(found.text, "3 times while it was watched"));
+  CHECK(has(found.text, "EADDRNOTAVAIL"));
+}
+
 TEST_CASE("health: a listener in the range of ports", "[health]") {
   NamespaceHealth where = fresh();
   where.listening = {22, 8080, 61'000, 50'000, 40'000};

@@ -22,6 +22,10 @@ namespace closewatch {
 /// The state of the bucket that it is handed to, if it is: an orphan's is FIN_WAIT2 until its peer's FIN comes.
 [[nodiscard]] State substate_of(const TransitionSeen& seen);
 
+/// connect() has found no port for it (EADDRNOTAVAIL): it ends in the call that would have given it one
+/// (tcp_v4_connect()).
+[[nodiscard]] bool found_no_port(const TransitionSeen& seen);
+
 [[nodiscard]] FirstFin first_fin_of(const TransitionSeen& seen);
 
 [[nodiscard]] Cause cause_of(const TransitionSeen& seen);

@@ -172,6 +172,7 @@ class Engine {
   [[nodiscard]] Known* room_for(std::uint64_t cookie);
   /// Hands a fact over behind those that wait.
   void tell(Fact fact, std::vector<Fact>& facts);
+  void count_without_port(const TransitionSeen& seen);
   void keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts);
   void keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts);
   /// Its ends are another's now.
@@ -216,6 +217,7 @@ class Engine {
   Ledger ledger_;
   Ledger::Changes changes_;  ///< not told yet
   std::map<std::uint32_t, NamespaceHealth> namespaces_;
+  std::map<std::uint32_t, std::uint64_t> without_port_;  ///< connect() that found none, by namespace
   std::deque<Pending> pending_;
   std::vector<Judgement> early_judgements_;
   std::vector<SocketRow> rows_;  ///< of the walk under way

@@ -53,6 +53,7 @@ struct NamespaceHealth {
   std::vector<std::uint16_t> listening;      ///< ports, each once
   std::vector<RouteUse> routes;              ///< the nearest to the end first
   std::vector<HeldPort> held;
+  std::uint64_t without_port = 0;            ///< connect() that found no port, while it was watched
   std::uint64_t time_wait = 0;               ///< sockets
   std::uint64_t close_wait = 0;
   std::uint64_t watched_ns = 0;              ///< 0: one look
