@@ -72,8 +72,7 @@ std::expected<void, Error> Session::walk_tables_of(const NetworkNamespace& where
     return {};
   }
   tables_walked_ns_[where.inode] = walk_began_ns;
-  // What happened meanwhile is newer than the rows.
-  drain_all();
+  // What happened meanwhile is read before the walk is concluded (WalkDone).
   done.time_ns = now_ns();
   step(done);
   if (seen) step(NamespaceSeen{done.time_ns, where.inode, *std::move(seen)});

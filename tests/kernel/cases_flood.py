@@ -166,7 +166,8 @@ def beside_sweeps(stage):
     must_agree(kernel_transitions(events), counted, misses)
     must_be_closed_once(events, counted)
     sweeps = re.findall(r"a sweep took ([\d.]+) ms, (\d+) rows", stage.watches[-1].stderr())
-    if len(sweeps) < 3 or any(int(rows) < HELD // 4 for _, rows in sweeps):
+    # What comes meanwhile is read in between, so that one sweep may take a third of the flood.
+    if len(sweeps) < 2 or any(int(rows) < HELD // 4 for _, rows in sweeps):
         raise Failure(f"sweeps: {sweeps}")
     print(f"# {stage.case.name}: {len(sweeps)} sweeps, the longest {max(float(took) for took, _ in sweeps):.0f} ms")
 
