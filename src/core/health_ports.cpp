@@ -159,7 +159,7 @@ void remark_without_port(const NamespaceHealth& where, Remarks& remarks) {
   remark.id = "ports_exhausted";
   remark.severity = Severity::critical;
   remark.netns = where.netns;
-  remark.what = "connect() has found no free port " + count_text(where.without_port, "time") + " while it was watched";
+  remark.what = "no port was left for connect() " + count_text(where.without_port, "time") + " while it was watched";
   remark.meaning = "it failed with EADDRNOTAVAIL (\"Cannot assign requested address\")";
   remark.remedy =
       "Reuse connections (keep-alive, a pool), close those that are done with, or let the other side close first; a "
