@@ -39,7 +39,7 @@ class TextSink final : public Sink {
     std::string more;  ///< wide: what else there is to say
     bool age_is_lower_bound = false;
     std::optional<Verdict> verdict = std::nullopt;  ///< of a finding that stands
-    std::string_view word = {};  ///< how it ended, a bucket too
+    std::string_view word = "";  ///< how it ended, a bucket too
   };
 
   void show(const Line& line);
