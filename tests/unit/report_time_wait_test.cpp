@@ -289,7 +289,8 @@ TEST_CASE("report: the machine's findings come from what was watched", "[report]
   CHECK(scene.report().host_findings.empty());
   scene.settings({40'000, 40'029});
   close_each_second(scene, 30);
-  const HostFinding* full = finding(scene.report(), "ports_exhausted");
+  const Report full_report = scene.report();
+  const HostFinding* full = finding(full_report, "ports_exhausted");
   REQUIRE(full != nullptr);
   CHECK(full->severity == HostFinding::Severity::critical);
   scene.row(State::listen, server(), tuple(Role::unknown, "0.0.0.0", port_of(2), "0.0.0.0", 0));
