@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/doctor_look.hpp"
 
+#include "app/messages.hpp"
 #include "host/tcp_look.hpp"
 #include "host/tcp_table.hpp"
 
-#include <closewatch/core/ledger.hpp>
 #include <closewatch/core/ports.hpp>
 
 #include <fmt/format.h>
@@ -68,7 +68,7 @@ void NamespaceLook::wait(const TcpSocket& socket) {
   if (socket.timer_ns) age_ns = time_wait_ns - std::min(time_wait_ns, *socket.timer_ns);
   ports_.wait(route_of(socket.tuple), port, age_ns);
   const auto& range = report_.health.now.settings.port_range;
-  if (!range || (range->first <= port && port <= range->last) || listening_.contains(port)) return;
+  if (!range || range->contains(port) || listening_.contains(port)) return;
   HeldPort& held = held_[port];
   held.port = port;
   ++held.time_wait;
@@ -96,18 +96,11 @@ NamespaceReport NamespaceLook::finish() {
 
 std::string place(const NetworkNamespace& where) { return "network namespace " + std::to_string(where.inode); }
 
-std::string reason(const Error& error) {
-  std::string text = error.operation;
-  if (error.code != 0) text += ": " + std::generic_category().message(error.code);
-  if (!error.remedy.empty()) text += "; " + error.remedy;
-  return text;
-}
-
 std::expected<void, Error> look(const std::filesystem::path& root, const NetworkNamespace& where,
                                 std::vector<NamespaceReport>& out, std::vector<std::string>& unseen) {
   NamespaceLook one{where.inode, look_at_tcp(root)};
   if (auto read = each_tcp_socket(root, where.inode, [&](const TcpSocket& socket) { one.add(socket); }); !read)
-    unseen.push_back("sockets of " + place(where) + ": " + reason(read.error()));
+    unseen.push_back("sockets of " + place(where) + ": " + reason_of(read.error()));
   NamespaceReport report = one.finish();
   if (report.health.now.settings.values.empty())
     unseen.push_back("settings of " + place(where) + ": /proc/sys/net/ipv4 cannot be read; mount /proc");
@@ -122,6 +115,7 @@ struct HookMeaning {
   std::string_view program;
   Check::Status without;  ///< what is not `missing` is left out where the kernel has no such hook
   std::string_view text;
+  bool is_option = false;  ///< loaded only where it was asked for
 };
 
 constexpr std::array meanings{
@@ -135,8 +129,8 @@ constexpr std::array meanings{
                 "writes are not seen: accepted connections are named after their listener until they close"},
     HookMeaning{"destroy", Check::Status::missing, "the last close of a connection that TCP has ended is not seen"},
     HookMeaning{"process_exit", Check::Status::missing, "ends of processes are not seen"},
-    HookMeaning{"process_fork", Check::Status::degraded, "--children cannot add what is forked from now on"},
-    HookMeaning{"process_free", Check::Status::degraded, "--children cannot forget processes that have ended"},
+    HookMeaning{"process_fork", Check::Status::degraded, "--children cannot add what is forked from now on", true},
+    HookMeaning{"process_free", Check::Status::degraded, "--children cannot forget processes that have ended", true},
     HookMeaning{"walk_tcp", Check::Status::missing, "sockets from before the start and TIME_WAIT are not seen"},
     HookMeaning{"walk_files", Check::Status::missing, "who holds a socket is not seen"},
     HookMeaning{"walk_sockets", Check::Status::missing, "sockets cannot be looked at from time to time"},
@@ -145,7 +139,8 @@ constexpr std::array meanings{
 HookMeaning meaning_of(const std::string& program) {
   const auto* found =
       std::find_if(meanings.begin(), meanings.end(), [&](const HookMeaning& one) { return one.program == program; });
-  return found != meanings.end() ? *found : HookMeaning{program, Check::Status::missing, "nothing can be traced"};
+  return found != meanings.end() ? *found
+                                 : HookMeaning{program, Check::Status::missing, "nothing can be traced", false};
 }
 
 }  // namespace
@@ -177,8 +172,7 @@ Check check_of(const HookTry& hook, const HookRemedies& remedies) {
   const HookMeaning meaning = meaning_of(hook.program);
   // A source loads what it does not need only where the hook is there: then it has to work.
   const bool is_absent = hook.code == ENOENT;
-  const bool is_option = meaning.program.starts_with("process_f");
-  check.status = is_absent || is_option ? meaning.without : Check::Status::missing;
+  check.status = is_absent || meaning.is_option ? meaning.without : Check::Status::missing;
   const std::string why = is_absent ? "this kernel has no such hook"
                                     : std::string{hook.failed == HookTry::Step::load ? "loading" : "attaching"} +
                                           " fails: " + std::generic_category().message(hook.code);

@@ -17,7 +17,6 @@
 #include <charconv>
 #include <chrono>
 #include <cstdint>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -58,30 +57,12 @@ Error explained(Error error) {
 
 std::expected<std::uint32_t, Error> wanted_netns(const std::string& text, bool sees_all_processes) {
   if (text.empty()) return 0U;
-  std::uint32_t inode = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), inode);
-  if (error != std::errc{} || end != text.data() + text.size()) return namespace_inode(text);
-  if (sees_all_processes && find_namespaces(root, std::array{inode}).found.empty())
+  const auto inode = whole_number<std::uint32_t>(text);
+  if (!inode) return namespace_inode(text);
+  if (sees_all_processes && find_namespaces(root, std::array{*inode}).found.empty())
     return std::unexpected(Error{"find network namespace " + text, 0,
                                  "no process is in it, and it is mounted nowhere (lsns -t net lists them)"});
-  return inode;
-}
-
-std::string message_of(const Error& error) {
-  std::string text = "cannot " + error.operation;
-  if (error.code != 0) text += ": " + std::generic_category().message(error.code);
-  if (!error.remedy.empty()) text += "; " + error.remedy;
-  return text;
-}
-
-Exit refuse(Exit exit, const std::string& why) {
-  spdlog::error("{}", why);
-  return exit;
-}
-
-Exit failed(const Error& error) {
-  if (error.code == EPIPE) return Exit::done;
-  return refuse(Exit::failed, message_of(error));
+  return *inode;
 }
 
 std::expected<KernelSettings, Error> kernel_settings(const Options& options, bool host_pids) {

@@ -4,6 +4,7 @@
 
 // What every command that watches begins with, and how it says why it can't.
 
+#include "app/messages.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/session.hpp"
@@ -19,12 +20,6 @@ namespace closewatch {
 
 /// Where /proc and /sys are.
 inline const std::filesystem::path root = "/";
-
-[[nodiscard]] std::string message_of(const Error& error);
-/// Says why, and gives the status back.
-Exit refuse(Exit exit, const std::string& why);
-/// The end of a run that failed. Where nobody reads any more it is a quiet one, as everywhere in a pipeline.
-[[nodiscard]] Exit failed(const Error& error);
 
 /// libbpf tells EPERM of many things; under lockdown, or with the bpf() call closed off, no privilege helps.
 [[nodiscard]] Error explained(Error error);

@@ -101,9 +101,8 @@ Role Engine::side_by_range(const Tuple& tuple) const {
   const auto found = namespaces_.find(tuple.netns);
   if (found == namespaces_.end() || !found->second.now.settings.port_range) return Role::unknown;
   const PortRange& range = *found->second.now.settings.port_range;
-  const auto inside = [&](std::uint16_t port) { return range.first <= port && port <= range.last; };
-  if (inside(tuple.local.port) == inside(tuple.peer.port)) return Role::unknown;
-  return inside(tuple.local.port) ? Role::connect : Role::accept;
+  if (range.contains(tuple.local.port) == range.contains(tuple.peer.port)) return Role::unknown;
+  return range.contains(tuple.local.port) ? Role::connect : Role::accept;
 }
 
 void Engine::conclude_buckets(std::vector<Fact>& facts) {

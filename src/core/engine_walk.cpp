@@ -13,8 +13,7 @@ namespace {
 constexpr std::uint64_t walk_pause_ns = 100'000'000;
 constexpr std::uint64_t walk_share = 10;
 
-/// Descriptors come and go with each connection: two looks close to each other, or a few more of them, tell no growth.
-constexpr std::uint64_t rate_takes_ns = 10'000'000'000;
+/// Descriptors come and go with each connection: a few more of them tell no growth.
 constexpr std::uint64_t few = 10;
 
 }  // namespace
@@ -274,7 +273,7 @@ void Engine::forget_stacks() {
 
 DescriptorUse Engine::Descriptors::use() const {
   DescriptorUse use{last.open, last.soft_limit, last.sockets, std::nullopt};
-  if (last.time_ns < first.time_ns + rate_takes_ns || last.open <= first.open + few || last.soft_limit == 0) return use;
+  if (last.time_ns < first.time_ns + pace_takes_ns || last.open <= first.open + few || last.soft_limit == 0) return use;
   const double seconds = static_cast<double>(last.time_ns - first.time_ns) / 1e9;
   const double per_second = static_cast<double>(last.open - first.open) / seconds;
   use.seconds_left = static_cast<double>(last.soft_limit - std::min(last.open, last.soft_limit)) / per_second;

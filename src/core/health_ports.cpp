@@ -75,7 +75,7 @@ Remark of_route(const NamespaceHealth& where, const RouteUse& use) {
 
 void remark_route(const NamespaceHealth& where, const RouteUse& use, Remarks& remarks) {
   Remark remark = of_route(where, use);
-  if (use.in_use >= use.usable) {
+  if (use.is_full()) {
     remark.id = "ports_exhausted";
     remark.severity = Severity::critical;
     remark.what = use_text(use) + sustainable_text(use);
@@ -96,13 +96,11 @@ void remark_route(const NamespaceHealth& where, const RouteUse& use, Remarks& re
   remarks.push_back(std::move(remark));
 }
 
-bool contains(const PortRange& range, std::uint16_t port) { return range.first <= port && port <= range.last; }
-
 /// connect() may choose it as long as nobody listens on it.
 bool may_be_taken(const TcpSettings& settings, std::uint16_t port) {
-  return settings.port_range && contains(*settings.port_range, port) &&
+  return settings.port_range && settings.port_range->contains(port) &&
          std::none_of(settings.reserved_ports.begin(), settings.reserved_ports.end(),
-                      [port](const PortRange& range) { return contains(range, port); });
+                      [port](const PortRange& range) { return range.contains(port); });
 }
 
 void remark_listeners_in_range(const NamespaceHealth& where, Remarks& remarks) {

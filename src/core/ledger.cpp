@@ -16,15 +16,8 @@ constexpr std::uint64_t unseen_slack_ns = 10'000'000'000;
 constexpr std::uint64_t orphan_at_most_ns = 120'000'000'000 + time_wait_ns;
 /// Namespaces without buckets whose overflows are remembered: they come and go without end.
 constexpr std::size_t namespaces_kept = 1024;
-/// Rates are of no shorter time.
-constexpr std::uint64_t pace_at_least_ns = 10'000'000'000;
+/// What has not grown for so long stands.
 constexpr std::uint64_t pace_of_late_ns = 5'000'000'000;
-
-/// The moment its timer fires; 0 where that is not known.
-std::uint64_t due_ns(const Ledger::Bucket& bucket) {
-  if (bucket.expires_ns != 0) return bucket.expires_ns;
-  return bucket.substate == State::time_wait && bucket.entered_ns != 0 ? bucket.entered_ns + time_wait_ns : 0;
-}
 
 /// It went out from here: of an unknown one services have the lower port.
 bool is_outgoing(const Tuple& tuple, Role role) {
@@ -128,28 +121,26 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   bucket.substate = State::time_wait;
   // Where it has no owner yet this is how it was first met.
   if (before->owner != nullptr)
-    changes.push_back({.tuple = tuple,
-                       .bucket = *before,
-                       .from = promoted ? State::fin_wait2 : before->from,
-                       .to = State::time_wait,
-                       .cause = Cause::network,
-                       .time_ns = bucket.entered_ns,
-                       .by_sweep = true});
+    tell_entry(tuple, *before, promoted ? State::fin_wait2 : before->from, bucket.entered_ns, changes);
   count(tuple, bucket, Step::entered, bucket.entered_ns);
 }
 
 // Not before it was last told of; since when it is not known.
 void Ledger::promote_unseen(const Tuple& tuple, Bucket& bucket, Changes& changes) {
   bucket.entered_ns = 0;
-  changes.push_back({.tuple = tuple,
-                     .bucket = bucket,
-                     .from = State::fin_wait2,
-                     .to = State::time_wait,
-                     .cause = Cause::network,
-                     .time_ns = bucket.known_ns,
-                     .by_sweep = true});
+  tell_entry(tuple, bucket, State::fin_wait2, bucket.known_ns, changes);
   bucket.substate = State::time_wait;
   count(tuple, bucket, Step::entered, bucket.known_ns);
+}
+
+void Ledger::tell_entry(const Tuple& tuple, const Bucket& before, State from, std::uint64_t time_ns, Changes& changes) {
+  changes.push_back({.tuple = tuple,
+                     .bucket = before,
+                     .from = from,
+                     .to = State::time_wait,
+                     .cause = Cause::network,
+                     .time_ns = time_ns,
+                     .by_sweep = true});
 }
 
 void Ledger::walked(const TablesWalked& walk) {
@@ -166,7 +157,7 @@ void Ledger::gone(std::uint32_t netns, std::uint64_t time_ns, Changes& changes) 
       ++at;
       continue;
     }
-    const std::uint64_t due = due_ns(at->second);
+    const std::uint64_t due = at->second.due_ns();
     const bool in_time = due != 0 && due <= time_ns;
     end(at->first, at->second, in_time ? Cause::expired : Cause::gone, in_time ? due : time_ns, true, changes);
     at = buckets_.erase(at);
@@ -180,7 +171,7 @@ bool Ledger::is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, C
     if (bucket.known_ns >= walk->second.began_ns) return false;  // met, or younger
     return is_over_unmet(tuple, bucket, walk->second.time_ns, changes);
   }
-  const std::uint64_t due = due_ns(bucket);
+  const std::uint64_t due = bucket.due_ns();
   const std::uint64_t last = due != 0 ? due : bucket.known_ns + orphan_at_most_ns;
   // An orphan may have been promoted since a walk met it.
   const std::uint64_t promoted_ns = due != 0 && bucket.substate == State::fin_wait2 ? time_wait_ns : 0;
@@ -200,7 +191,7 @@ bool Ledger::is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t wal
     end(tuple, bucket, overflowed ? Cause::overflow : Cause::gone, bucket.known_ns, true, changes);
     return true;
   }
-  const std::uint64_t due = due_ns(bucket);
+  const std::uint64_t due = bucket.due_ns();
   if (due != 0 && due <= walked_ns + timer_slack_ns) {
     end(tuple, bucket, Cause::expired, std::min(due, walked_ns), true, changes);
     return true;
@@ -291,7 +282,7 @@ void Ledger::keep_paces(std::uint64_t now_ns) {
   for (auto at = paces_.begin(); at != paces_.end();) {
     RoutePace& pace = at->second;
     const bool idle = pace.now == 0 && pace.entered == pace.newer.entered;
-    if (now_ns >= pace.newer.time_ns + pace_at_least_ns) {
+    if (now_ns >= pace.newer.time_ns + pace_takes_ns) {
       pace.older = pace.newer;
       pace.newer = {now_ns, pace.entered, pace.now};
     }
@@ -303,8 +294,8 @@ std::optional<Pace> Ledger::pace(const Route& route, std::uint64_t now_ns) const
   const auto found = paces_.find(route);
   if (found == paces_.end()) return std::nullopt;
   const RoutePace& pace = found->second;
-  const Checkpoint& base = now_ns >= pace.newer.time_ns + pace_at_least_ns ? pace.newer : pace.older;
-  if (now_ns < base.time_ns + pace_at_least_ns) return std::nullopt;
+  const Checkpoint& base = now_ns >= pace.newer.time_ns + pace_takes_ns ? pace.newer : pace.older;
+  if (now_ns < base.time_ns + pace_takes_ns) return std::nullopt;
   const double seconds = static_cast<double>(now_ns - base.time_ns) / 1e9;
   const double net = (static_cast<double>(pace.now) - static_cast<double>(base.now)) / seconds;
   // What stood still of late has grown by a burst.

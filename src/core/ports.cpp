@@ -2,7 +2,6 @@
 #include <closewatch/core/ports.hpp>
 
 #include <closewatch/core/address.hpp>
-#include <closewatch/core/ledger.hpp>
 
 #include <algorithm>
 #include <iterator>
@@ -52,12 +51,14 @@ std::optional<double> seconds_until_full(const RouteUse& use, const Pace& pace, 
 
 void Ports::set(std::uint32_t netns, const TcpSettings& settings) {
   Namespace& where = namespaces_[netns];
-  where = {settings, {}, {}};
+  where = {};
+  where.settings = settings;
   const auto mark = [&](const PortRange& range, bool value) {
     for (std::uint32_t port = range.first; port <= range.last; ++port) where.candidates.set(port, value);
   };
   if (settings.port_range) mark(*settings.port_range, true);
   for (const PortRange& range : settings.reserved_ports) mark(range, false);
+  where.candidates_in_all = where.candidates.count();
 }
 
 void Ports::bind(std::uint32_t netns, std::uint16_t port) {
@@ -94,7 +95,7 @@ std::uint64_t Ports::hold_ns(const Route& route) const {
 
 std::uint64_t Ports::usable(std::uint32_t netns) const {
   const auto found = namespaces_.find(netns);
-  return found == namespaces_.end() ? 0 : found->second.candidates.count() - found->second.bound.size();
+  return found == namespaces_.end() ? 0 : found->second.candidates_in_all - found->second.bound.size();
 }
 
 std::optional<RouteUse> Ports::of(const Route& route, const std::optional<Pace>& pace) const {
@@ -109,7 +110,7 @@ std::optional<RouteUse> Ports::of(const Route& route, const std::optional<Pace>&
   out.time_wait = use.time_wait;
   const std::uint64_t free_of_others = out.usable - std::min(out.usable, use.other);
   out.sustainable_per_second = static_cast<double>(free_of_others) / hold_seconds;
-  if (out.in_use >= out.usable)
+  if (out.is_full())
     out.seconds_left = 0;  // none is free: that nothing grows any more is how it looks
   else if (pace)
     out.seconds_left = seconds_until_full(out, *pace, static_cast<double>(use.other), hold_seconds);

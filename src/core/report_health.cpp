@@ -25,13 +25,6 @@ std::string owner_text(const Ledger::Bucket& bucket) {
          (entry && entry->exited ? ", exited)" : ")");
 }
 
-/// When its timer goes off, after boot; none where that is not known.
-std::optional<std::uint64_t> end_of(const Ledger::Bucket& bucket) {
-  if (bucket.expires_ns != 0) return bucket.expires_ns;
-  if (bucket.entered_ns != 0) return bucket.entered_ns + time_wait_ns;
-  return std::nullopt;
-}
-
 class HealthBuilder {
  public:
   HealthBuilder(const ReportInput& input, const PortUse& ports) : input_(input), ports_(ports) {}
@@ -77,10 +70,9 @@ void HealthBuilder::add_bucket(const Tuple& tuple, const Ledger::Bucket& bucket)
       input_.listeners.by_local_end(tuple) != nullptr)
     return;
   Held& held = seen.held[tuple.local.port];
-  const auto end_ns = end_of(bucket);
+  const std::uint64_t until_ns = bucket.due_ns();
   ++held.count;
-  held.end_is_known = held.end_is_known && end_ns;
-  const std::uint64_t until_ns = end_ns.value_or(0);
+  held.end_is_known = held.end_is_known && until_ns != 0;
   // Buckets have no order: of those that end at once the first by its cookie is taken.
   if (held.last == nullptr || std::pair{until_ns, bucket.cookie} > std::pair{held.last_ns, held.last->cookie}) {
     held.last = &bucket;

@@ -9,8 +9,6 @@ namespace closewatch {
 namespace {
 
 constexpr double second_ns = 1e9;
-/// What is known for a shorter time has no pace (contract, section 5).
-constexpr std::uint64_t pace_takes_ns = 10'000'000'000;
 /// A pool breathes: a few connections more than before are no growth, nor is a twentieth of what there is room for.
 constexpr std::uint64_t few = 10;
 constexpr std::uint64_t share_that_is_few = 20;

@@ -12,46 +12,28 @@ using json::append_list;
 using json::format;
 
 void append_check(Buffer& out, const Check& check) {
-  append(out, "{\"id\":");
-  append_json(out, check.id);
-  format(out, FMT_COMPILE(",\"status\":\"{}\",\"text\":"), name(check.status));
-  append_json(out, check.text);
-  append(out, ",\"remedy\":");
-  append_json(out, check.remedy);
+  json::append_remark(out, check.id, "status", name(check.status), check.text, check.remedy);
   append(out, "}");
 }
 
-/// The keys and values of an object, without its braces. Returns what stands before the next key.
-std::string_view append_numbers(Buffer& out, const Numbers& numbers) {
-  std::string_view comma = "";
-  for (const auto& [name, value] : numbers) {
-    append(out, comma);
-    append_json(out, name);
-    append(out, ":");
-    append(out, value);
-    comma = ",";
-  }
-  return comma;
+void append_number_of(Buffer& out, const Numbers::value_type& number) {
+  append_json(out, number.first);
+  append(out, ":");
+  append(out, number.second);
 }
 
 void append_range(Buffer& out, const PortRange& range) { format(out, FMT_COMPILE("[{},{}]"), range.first, range.last); }
 
 void append_settings(Buffer& out, const TcpSettings& settings) {
   append(out, "{");
-  append(out, append_numbers(out, settings.values));
-  append(out, "\"ip_local_port_range\":");
+  json::append_series(out, settings.values, append_number_of);
+  append(out, settings.values.empty() ? "\"ip_local_port_range\":" : ",\"ip_local_port_range\":");
   if (settings.port_range)
     append_range(out, *settings.port_range);
   else
     append(out, "null");
   append(out, ",\"ip_local_reserved_ports\":");
   append_list(out, settings.reserved_ports, append_range);
-  append(out, "}");
-}
-
-void append_object(Buffer& out, const Numbers& numbers) {
-  append(out, "{");
-  append_numbers(out, numbers);
   append(out, "}");
 }
 
@@ -70,12 +52,12 @@ void append_namespace(Buffer& out, const NamespaceReport& report) {
   format(out, FMT_COMPILE("{{\"netns\":{},\"settings\":"), report.health.netns);
   append_settings(out, look.settings);
   append(out, ",\"counters\":");
-  append_object(out, look.counters);
+  json::append_object(out, look.counters, append_number_of);
   append(out, ",\"conntrack\":");
   if (look.conntrack.empty())
     append(out, "null");
   else
-    append_object(out, look.conntrack);
+    json::append_object(out, look.conntrack, append_number_of);
   append(out, ",\"states\":");
   json::append_states(out, report.states);
   append(out, ",\"ports\":");
@@ -84,12 +66,7 @@ void append_namespace(Buffer& out, const NamespaceReport& report) {
 }
 
 void append_finding(Buffer& out, const HostFinding& finding) {
-  append(out, "{\"id\":");
-  append_json(out, finding.id);
-  format(out, FMT_COMPILE(",\"severity\":\"{}\",\"text\":"), name(finding.severity));
-  append_json(out, finding.text);
-  append(out, ",\"remedy\":");
-  append_json(out, finding.remedy);
+  json::append_remark(out, finding.id, "severity", name(finding.severity), finding.text, finding.remedy);
   append(out, ",\"avoid\":");
   append_json(out, finding.avoid);
   append(out, "}");
@@ -99,10 +76,7 @@ void append_finding(Buffer& out, const HostFinding& finding) {
 
 std::string doctor_json(const DoctorReport& report) {
   Buffer out;
-  append(out, "{\"schema\":\"closewatch/doctor/1\",\"host\":");
-  append_json(out, report.host);
-  append(out, ",\"kernel\":");
-  append_json(out, report.kernel);
+  json::append_head(out, "closewatch/doctor/1", report.host, report.kernel);
   append(out, ",\"time\":");
   json::append_time(out, report.time_ns);
   format(out, FMT_COMPILE(",\"can_trace\":{},\"checks\":"), can_trace(report));

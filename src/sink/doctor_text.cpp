@@ -41,10 +41,6 @@ Colour colour_of(Severity severity) {
   std::unreachable();
 }
 
-std::string rate_text(double rate) {
-  return rate < 10 ? fmt::format(FMT_COMPILE("{:.1f}"), rate) : fmt::format(FMT_COMPILE("{:.0f}"), rate);
-}
-
 class Text {
  public:
   Text(const DoctorReport& report, const TextSink::Style& style, bool verbose)
@@ -174,7 +170,7 @@ void Text::routes(const NamespaceHealth& health) {
     page_.item(2, fmt::format(FMT_COMPILE("ports {} {} {}: {} of {} in use, {} connections a second for good"),
                               address_text(use.route.local, use.route.family), style_.utf8 ? "→" : "->",
                               endpoint_text(use.route.peer, use.route.family), use.in_use, use.usable,
-                              rate_text(use.sustainable_per_second)));
+                              words::rate(use.sustainable_per_second)));
   }
   if (health.routes.size() > shown) page_.item(2, "and " + words::count(health.routes.size() - shown, "more route"));
 }

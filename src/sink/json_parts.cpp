@@ -67,6 +67,25 @@ void append_number(Buffer& out, const std::optional<double>& value) {
     append(out, "null");
 }
 
+void append_head(Buffer& out, std::string_view schema, std::string_view host, std::string_view kernel) {
+  append(out, "{\"schema\":");
+  append_word(out, schema);
+  append(out, ",\"host\":");
+  append_json(out, host);
+  append(out, ",\"kernel\":");
+  append_json(out, kernel);
+}
+
+void append_remark(Buffer& out, std::string_view id, std::string_view key, std::string_view word, std::string_view text,
+                   std::string_view remedy) {
+  append(out, "{\"id\":");
+  append_json(out, id);
+  format(out, FMT_COMPILE(",\"{}\":\"{}\",\"text\":"), key, word);
+  append_json(out, text);
+  append(out, ",\"remedy\":");
+  append_json(out, remedy);
+}
+
 void append_time(Buffer& out, std::int64_t time_ns) {
   constexpr std::int64_t second_ns = 1'000'000'000;
   format(out, FMT_COMPILE("\"{:%Y-%m-%dT%H:%M:%S}.{:09}Z\""),

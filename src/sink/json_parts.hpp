@@ -63,6 +63,12 @@ void append_unless_empty(Buffer& out, const std::string& text);
 /// To the thousandth: what is measured by the second is not known any better. null where it is none, or infinite.
 void append_number(Buffer& out, const std::optional<double>& value);
 
+/// The head of a document, up to the kernel; the caller closes the object.
+void append_head(Buffer& out, std::string_view schema, std::string_view host, std::string_view kernel);
+/// Something remarked: its id, a word under `key`, a sentence and a remedy; the caller closes the object.
+void append_remark(Buffer& out, std::string_view id, std::string_view key, std::string_view word, std::string_view text,
+                   std::string_view remedy);
+
 /// RFC 3339, UTC, nanoseconds.
 void append_time(Buffer& out, std::int64_t time_ns);
 

@@ -125,12 +125,7 @@ void append_process(Buffer& out, const ProcessReport& report) {
 }
 
 void append_host_finding(Buffer& out, const HostFinding& finding) {
-  append(out, "{\"id\":");
-  append_json(out, finding.id);
-  format(out, FMT_COMPILE(",\"severity\":\"{}\",\"text\":"), name(finding.severity));
-  append_json(out, finding.text);
-  append(out, ",\"remedy\":");
-  append_json(out, finding.remedy);
+  json::append_remark(out, finding.id, "severity", name(finding.severity), finding.text, finding.remedy);
   append(out, "}");
 }
 
@@ -138,10 +133,7 @@ void append_host_finding(Buffer& out, const HostFinding& finding) {
 
 std::string report_json(const Report& report) {
   Buffer out;
-  append(out, "{\"schema\":\"closewatch/report/1\",\"host\":");
-  append_json(out, report.host);
-  append(out, ",\"kernel\":");
-  append_json(out, report.kernel);
+  json::append_head(out, "closewatch/report/1", report.host, report.kernel);
   append(out, ",\"from\":");
   json::append_time(out, report.from_ns);
   append(out, ",\"to\":");

@@ -22,8 +22,6 @@ constexpr double near_seconds = 86'400;
 constexpr double urgent_seconds = 600;
 constexpr std::size_t endpoints_shown = 5;
 constexpr std::uint64_t much_time_wait = 1000;
-/// Of a shorter watch no pace is known.
-constexpr std::int64_t least_watched_ns = 10'000'000'000;
 
 // Advice that is right for every kernel that closewatch runs on (contract, section 5).
 constexpr std::string_view what_helps =
@@ -36,33 +34,27 @@ constexpr std::string_view what_does_not =
     "orphaned FIN_WAIT2, not TIME_WAIT; a lower tcp_max_tw_buckets and SO_LINGER 0 take away what TIME_WAIT protects, "
     "and lose data.";
 
-bool is_full(const RouteUse& use) { return use.in_use >= use.usable; }
-
 bool is_near(const TimeWaitEndpoint& endpoint) {
   const auto& use = endpoint.ports;
   return use && ((use->seconds_left && *use->seconds_left < near_seconds) || use->in_use * 10 > use->usable * 9);
 }
 
-bool is_urgent(const RouteUse& use) { return is_full(use) || (use.seconds_left && *use.seconds_left < urgent_seconds); }
+bool is_urgent(const RouteUse& use) {
+  return use.is_full() || (use.seconds_left && *use.seconds_left < urgent_seconds);
+}
 
 std::string seconds_text(double seconds) { return duration_text(static_cast<std::uint64_t>(seconds * second_ns)); }
 
-/// "1.7", "250"
-std::string rate_text(double per_second) {
-  return per_second < 10 ? fmt::format(FMT_COMPILE("{:.1f}"), per_second)
-                         : fmt::format(FMT_COMPILE("{:.0f}"), per_second);
-}
-
 std::string use_text(const RouteUse& use) {
   std::string text = fmt::format(FMT_COMPILE("{} of {} in use"), use.in_use, words::count(use.usable, "port"));
-  if (is_full(use))
+  if (use.is_full())
     text += "; connect() fails now (EADDRNOTAVAIL)";
   else if (use.seconds_left && *use.seconds_left < near_seconds)
     text += fmt::format(FMT_COMPILE("; connect() fails in {} at this rate"), seconds_text(*use.seconds_left));
   else
     return text;
   return text + fmt::format(FMT_COMPILE("; at most {} connections a second can be sustained"),
-                            rate_text(use.sustainable_per_second));
+                            words::rate(use.sustainable_per_second));
 }
 
 /// The nearest to the end first, then as they are: the most first.
@@ -168,7 +160,8 @@ void TimeWaitText::summary(const Report& report) {
                                           endpoint_text(worst->route.peer, worst->route.family), Role::connect, utf8_);
     page_.paragraph(0, fmt::format(FMT_COMPILE("Ports run out on {}: {}."), where, use_text(*worst)),
                     is_urgent(*worst) ? Colour::red : Colour::yellow);
-  } else if (time_wait >= much_time_wait && report.to_ns - report.from_ns >= least_watched_ns && knows_ports(report)) {
+  } else if (time_wait >= much_time_wait && report.to_ns - report.from_ns >= static_cast<std::int64_t>(pace_takes_ns) &&
+             knows_ports(report)) {
     page_.paragraph(0,
                     words::count(time_wait, "socket") + " in TIME_WAIT need no cure: ports are left on every route.");
   }
@@ -186,7 +179,7 @@ void TimeWaitText::ports(const TimeWaitReport& time_wait) {
     text = "none in TIME_WAIT, on a route that runs out of ports";
   else if (time_wait.entered != 0)
     text += fmt::format(FMT_COMPILE(", {} more a second: it closes first, so that they are its own"),
-                        rate_text(time_wait.per_second));
+                        words::rate(time_wait.per_second));
   page_.item(2, text);
   const std::vector<const TimeWaitEndpoint*> all = by_urgency(time_wait);
   for (std::size_t at = 0; at < std::min(all.size(), endpoints_shown); ++at) endpoint(*all[at]);

@@ -73,6 +73,11 @@ std::string count(std::uint64_t number, std::string_view one) {
   return fmt::format(FMT_COMPILE("{} {}{}"), number, one, number == 1 ? "" : one.ends_with('s') ? "es" : "s");
 }
 
+std::string rate(double per_second) {
+  return per_second < 10 ? fmt::format(FMT_COMPILE("{:.1f}"), per_second)
+                         : fmt::format(FMT_COMPILE("{:.0f}"), per_second);
+}
+
 std::string age(std::uint64_t ns, bool is_lower_bound, bool utf8) {
   return (!is_lower_bound ? "" : utf8 ? "≥" : ">=") + duration_text(ns);
 }

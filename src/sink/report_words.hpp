@@ -20,6 +20,9 @@ namespace closewatch::words {
 /// "1 socket", "37 sockets"
 [[nodiscard]] std::string count(std::uint64_t number, std::string_view one);
 
+/// "1.7", "250": of a number a second.
+[[nodiscard]] std::string rate(double per_second);
+
 /// "≥3.4h" where it is a lower bound, ">=3.4h" without UTF-8.
 [[nodiscard]] std::string age(std::uint64_t ns, bool is_lower_bound, bool utf8);
 

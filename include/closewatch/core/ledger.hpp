@@ -21,9 +21,6 @@
 
 namespace closewatch {
 
-/// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant of the kernel's.
-inline constexpr std::uint64_t time_wait_ns = 60'000'000'000;
-
 /// Whose the TIME_WAIT buckets are, from their entry to their end. Of what exists the kernel's own list is the truth
 /// (rows of walks); of whose it is, the ledger. Orphans in FIN_WAIT2 live in buckets too.
 class Ledger {
@@ -52,6 +49,11 @@ class Ledger {
     bool missed = false;  ///< by the last walk
     /// It is there, as far as is known.
     [[nodiscard]] bool exists() const { return owner != nullptr && !unsure && !missed; }
+    /// The moment its timer fires, after boot; 0 where that is not known.
+    [[nodiscard]] std::uint64_t due_ns() const {
+      if (expires_ns != 0) return expires_ns;
+      return substate == State::time_wait && entered_ns != 0 ? entered_ns + time_wait_ns : 0;
+    }
   };
 
   /// Something that no event told: found by a walk, by its clock, or by another connection.
@@ -149,6 +151,7 @@ class Ledger {
     std::uint64_t unclaimed = 0;  ///< of it: nobody's so far
   };
   void confirm(const Tuple& tuple, Bucket& bucket, State substate, std::uint64_t expires_ns, Changes& changes);
+  static void tell_entry(const Tuple& tuple, const Bucket& before, State from, std::uint64_t time_ns, Changes& changes);
   void promote_unseen(const Tuple& tuple, Bucket& bucket, Changes& changes);
   bool is_over(const Tuple& tuple, Bucket& bucket, std::uint64_t now_ns, Changes& changes);
   bool is_over_unmet(const Tuple& tuple, Bucket& bucket, std::uint64_t walked_ns, Changes& changes);

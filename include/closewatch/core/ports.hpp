@@ -17,7 +17,10 @@
 
 namespace closewatch {
 
-/// How fast the ports of a route come into use, over at least ten seconds.
+/// What is known for a shorter time has no pace (contract, section 5).
+inline constexpr std::uint64_t pace_takes_ns = 10'000'000'000;
+
+/// How fast the ports of a route come into use, over `pace_takes_ns` at least.
 struct Pace {
   double entered_per_second = 0;  ///< connections that went into TIME_WAIT
   double net_per_second = 0;      ///< growth of what is in use, TIME_WAIT and all other states
@@ -33,6 +36,8 @@ struct RouteUse {
   double sustainable_per_second = 0;
   /// Until EADDRNOTAVAIL; 0 where all are in use. None: no pace is known, or it can go on for good.
   std::optional<double> seconds_left;
+  /// No port is left: connect() fails.
+  [[nodiscard]] bool is_full() const { return in_use >= usable; }
 };
 
 /// Adds up who takes which local ports. All that is put in is of one moment, and in this order: the settings, what is
@@ -64,6 +69,7 @@ class Ports {
     TcpSettings settings;
     /// In the range and not reserved: connect() may choose them (inet_sk_get_local_port_range(),
     /// inet_is_local_reserved_port()). The list of the reserved can have tens of thousands of ranges.
+    std::size_t candidates_in_all = 0;  ///< asked for of each route
     std::bitset<65536> candidates;
     std::set<std::uint16_t> bound;  ///< of these
   };

@@ -14,6 +14,9 @@
 
 namespace closewatch {
 
+/// TCP_TIMEWAIT_LEN (include/net/tcp.h): a compile-time constant of the kernel's.
+inline constexpr std::uint64_t time_wait_ns = 60'000'000'000;
+
 /// Numbers by the kernel's names for them.
 using Numbers = std::map<std::string, std::uint64_t, std::less<>>;
 
@@ -27,6 +30,7 @@ using Numbers = std::map<std::string, std::uint64_t, std::less<>>;
 struct PortRange {
   std::uint16_t first = 0;
   std::uint16_t last = 0;
+  [[nodiscard]] constexpr bool contains(std::uint16_t port) const { return first <= port && port <= last; }
   bool operator==(const PortRange&) const = default;
 };
 
