@@ -185,6 +185,21 @@ TEST_CASE("devices and the descriptors that we were given are written as ever", 
   CHECK(has(written("/proc/self/fd/1000"), "E" + std::to_string(ENOENT)));
 }
 
+TEST_CASE("a folder that we were given is entered, though its path is closed to us", "[host][files]") {
+  if (!can_give_files_away()) return;
+  Place at;
+  at.tree.folder("own/closed/inner");
+  set_mode(at.own / "closed/inner", 0777);
+  const Descriptor folder{::open((at.own / "closed/inner").c_str(), O_PATH | O_CLOEXEC)};
+  set_mode(at.own / "closed", 0700);
+  REQUIRE(seteuid(nobody) == 0);
+  const auto by_path = open_for_writing((at.own / "closed/inner/new").string(), 0644);
+  const auto by_descriptor = open_for_writing("/proc/self/fd/" + std::to_string(folder.get()) + "/new", 0644);
+  REQUIRE(seteuid(0) == 0);
+  CHECK(by_path.error().code == EACCES);
+  CHECK(by_descriptor.has_value());
+}
+
 TEST_CASE("in a folder as /tmp is, a link of somebody else's is not followed, in any part of the path",
           "[host][files]") {
   if (!can_give_files_away()) return;
