@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from case import Case
 from cases_doctor import demand, doctor, for_everybody
 from harness import Skip, Watch, poll
-from leaklib import JUDGING, document, start_program, start_report
+from leaklib import JUDGING, Program, Workload, document, groups_of, start_program, start_report
 
 NOBODY = "65534"
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
@@ -334,76 +333,46 @@ def to_standard_output(way, options, to_pipe):
     return play
 
 
-# -- the systemd unit
-
-def unit_file(stage):
-    return stage.settings.closewatch.parent / "packaging/systemd/closewatch.service"
-
-
-def values_of(text, key):
-    return [value for name, _, value in (line.partition("=") for line in text.splitlines()) if name == key]
-
-
-def unit_is_good(stage):
-    """Its capabilities are doctor's, systemd understands it, and it is as tight as it can be."""
-    text = unit_file(stage).read_text()
-    for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
-        demand(values_of(text, key) == [" ".join(told(stage)["start"])], f"{key}: {values_of(text, key)}")
-    for key in ("ProtectProc", "ProcSubset", "PrivateUsers", "PrivatePIDs", "PrivateNetwork"):
-        demand(not values_of(text, key), f"{key} would blind it")
-    copied = stage.folder / "closewatch.service"
-    copied.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={stage.settings.closewatch}", text))
-    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", str(copied)], capture_output=True, text=True,
-                              check=False)
-    demand(verified.returncode == 0 and not verified.stderr.strip(), verified.stderr)
-    judged = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=27", str(copied)],
-                            capture_output=True, text=True, check=False)
-    demand(judged.returncode == 0, judged.stdout[-2000:])
-
-
-# Mounts of its own, as ProtectSystem=strict and the rest of the unit make them: the flags of its own mounts, and never
-# of a file system, are changed.
-SANDBOX = """
-set -e
-mount --bind "$1" /mnt
-mount -t tmpfs -o size=1m tmpfs /tmp
-for place in /home /root; do mount -t tmpfs -o size=4k,mode=000 tmpfs "$place"; done
-for place in /proc/sys /sys; do mount --bind "$place" "$place"; mount -o remount,bind,ro "$place"; done
-mount -o remount,bind,ro /
-shift
-exec "$@"
-"""
-
-
-def in_the_units_sandbox(stage):
-    """What systemd makes of the unit, made without it: user, capabilities, mounts, system calls."""
-    unit = unit_file(stage)
-    names = values_of(unit.read_text(), "AmbientCapabilities")[0].split()
-    with other_user(stage, "setpriv"):
-        script = Path(__file__).resolve().parent.parent / "programs/sandboxed.py"
-        for source in (unit, script):
-            shutil.copy(source, stage.folder / source.name)
-        logs = stage.folder / "watch"
-        logs.mkdir()
-        words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", SANDBOX, "sh", str(stage.folder),
-                 *by_setpriv(names), "/usr/bin/python3", "-B", "/mnt/sandboxed.py", "/mnt/closewatch.service",
-                 "/mnt/closewatch", "trace", "--json", *JUDGING, "-o", "/mnt/watch/events.ndjson"]
-        watch = Watch(words, logs, to_pipe=True)
-        stage.watches.append(watch)
-        watch.wait_ready()
-        check_sets(watch.pid, told(stage)["watching"])
-        demand(status_of(watch.pid)["Seccomp"] == "2", "no filter is in force")
-        of_root = stage.start_watch(*JUDGING)
-        programs = [start_program(stage, "forgot", "forgot", 7001), start_program(stage, "full-queue", "queue", 7004)]
-        for program in programs:
+def stacks(way):
+    """Files that only root may read have no names for nobody; those of the program under test are everybody's."""
+    def play(stage):
+        with other_user(stage, way) as wrapper:
+            watch = start_report(stage, "--json", "-d", "60s", "--stacks", wrapper=wrapper)
+            program = Program(stage.netns[""].command(stage.program("stackleak"), "7001"), stage.folder / "stackleak")
+            stage.others.append(program.process)
+            stage.programs.append(program)
             program.wait_said("in_place")
-        for one in (watch, of_root):
-            poll(lambda one=one: judged(one) >= {7001, 7004}, "all to be judged", patience=15)
-        demand(watch.stop() == 0 and of_root.stop() == 0, watch.stderr())
-        inside = {conn: told_of for conn, told_of in story(watch.events()).items()
-                  if conn.startswith(f"{stage.netns[''].inum}:")}
-        demand(inside == story(of_root.events()), difference(sorted(inside.items(), key=repr),
-                                                             sorted(story(of_root.events()).items(), key=repr)))
+            demand(watch.stop() == 0, watch.stderr())
+            groups = groups_of(document(watch)["processes"], Workload("stackleak", "", port=7001))
+            found = json.dumps([group["stacks"] for _, group in groups])
+            for function in ("handler", "serve", "main"):
+                demand(f'"{function}"' in found, f"{function} is not in {found}")
+    return play
+
+
+# -- files
+
+def behind_a_link(stage):
+    """Whatever the sysctls say: nobody makes root write to a file of nobody's choosing."""
+    place = stage.folder / "open"
+    place.mkdir()
+    place.chmod(0o1777)
+    stage.folder.chmod(0o755)
+    target = stage.folder / "target"
+    target.write_text("what was there")
+    link = place / "results"
+    link.symlink_to(target)
+    os.lchown(link, int(NOBODY), int(NOBODY))
+    theirs = place / "theirs"
+    theirs.touch()
+    os.chown(theirs, int(NOBODY), int(NOBODY))
+    for options in (("doctor", "-o"), ("trace", "-d", "1s", "-o"), ("trace", "-d", "1s", "--record")):
+        for path in (link, theirs):
+            result = subprocess.run(stage.closewatch(*options, str(path)), capture_output=True, text=True, check=False,
+                                    timeout=30)
+            demand(result.returncode == 1 and "somebody else's (uid 65534)" in result.stderr, f"{result}")
+            demand("watching" not in result.stderr, f"it had begun: {result}")
+    demand(target.read_text() == "what was there" and not theirs.stat().st_size, "it was written to")
 
 
 KEPT_HERE = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN")
@@ -426,7 +395,8 @@ CASES = [
     *[Case(f"privileges_without_{name.lower()}", play=kept_by_a_socket("setpriv", (name,)), netns=("", "b"))
       for name in ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN")],
     Case("privileges_by_file_to_a_pipe", play=to_standard_output("file", (), True), needs="/usr/sbin/setcap"),
-    Case("privileges_of_the_unit", play=unit_is_good, needs="/usr/bin/systemd-analyze"),
-    Case("privileges_in_the_units_sandbox", play=in_the_units_sandbox, needs="/usr/bin/systemd-analyze"),
+    Case("privileges_by_setpriv_with_stacks", play=stacks("setpriv")),
+    Case("privileges_by_file_with_stacks", play=stacks("file"), needs="/usr/sbin/setcap"),
+    Case("output_behind_a_strangers_link", play=behind_a_link, netns=()),
     Case("privileges_by_setpriv_to_a_pipe", play=to_standard_output("setpriv", (), True)),
 ]
