@@ -158,16 +158,16 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
     return std::unexpected(
         error_of("read the kernel's BTF", errno,
                  "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 11 is)"));
-  bool observes_use = true;
-  for (const auto& [name, program] : {std::pair{"sock_recv_length", skeleton.progs.use_recv},
-                                      std::pair{"sock_send_length", skeleton.progs.use_send}}) {
-    if (has_tracepoint(kernel, name)) continue;
-    bpf_program__set_autoload(program, false);
-    observes_use = false;
-    state->degraded.emplace_back(std::string{"this kernel has no tracepoint "} + name +
-                                 " (Linux 6.3): accepted connections are named after their listener until they close");
-  }
+  // Both came with Linux 6.3; one without the other would make of a socket that is written to one that is not used.
+  const bool observes_use = has_tracepoint(kernel, "sock_recv_length") && has_tracepoint(kernel, "sock_send_length");
   btf__free(kernel);
+  if (!observes_use) {
+    bpf_program__set_autoload(skeleton.progs.use_recv, false);
+    bpf_program__set_autoload(skeleton.progs.use_send, false);
+    state->degraded.emplace_back(
+        "this kernel does not tell of reads and writes (no sock_recv_length, Linux 6.3): accepted connections are "
+        "named after their listener until they close or a sweep finds who holds them, and nothing is called inherited");
+  }
   bpf_program__set_autoload(skeleton.progs.process_fork, settings.children);
   bpf_program__set_autoload(skeleton.progs.process_free, settings.children);
 
