@@ -13,6 +13,9 @@ namespace {
 constexpr std::uint64_t walk_pause_ns = 100'000'000;
 constexpr std::uint64_t walk_share = 10;
 
+/// Descriptors are counted every ten seconds: of whoever was left out for so long nothing is to be told.
+constexpr std::uint64_t forgotten_ns = 60'000'000'000;
+
 /// Descriptors come and go with each connection: a few more of them tell no growth.
 constexpr std::uint64_t few = 10;
 
@@ -20,7 +23,10 @@ constexpr std::uint64_t few = 10;
 
 void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
   if (settings_.keeps_accounts && !row.evidence.hidden) {
-    rows_.push_back(row);
+    if (rows_.size() < settings_.rows_limit)
+      rows_.push_back(row);
+    else
+      rows_refused_ = std::max(rows_refused_, ++rows_refused_now_);
     if (row.process.key.pid != 0) (void)entry_of(row.process, facts);
   }
   if (row.state == State::listen) {
@@ -46,6 +52,15 @@ void Engine::on(const DescriptorClosed& seen, std::vector<Fact>& facts) {
 }
 
 void Engine::on(const DescriptorsSeen& seen, std::vector<Fact>&) {
+  if (descriptors_.size() >= settings_.processes_limit && !descriptors_.contains(seen.key)) {
+    // Who was not met by the last countings has ended, or has no socket any more.
+    std::erase_if(descriptors_,
+                  [&](const auto& entry) { return entry.second.last.time_ns + forgotten_ns < seen.time_ns; });
+    if (descriptors_.size() >= settings_.processes_limit) {
+      ++descriptors_refused_;
+      return;
+    }
+  }
   const auto [found, first] = descriptors_.try_emplace(seen.key, Descriptors{seen, seen});
   if (!first) found->second.last = seen;
 }
@@ -112,15 +127,31 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
       others_before_ns_ = done.time_ns;
     }
     census_bound_ = std::move(bound_);
+    forget_namespaces(done.began_ns);
   }
   rows_.clear();
   bound_.clear();
+  rows_refused_now_ = 0;
   if (started_) walk_pause_until_ns_ = now_ns_ + std::max(walk_pause_ns, walk_share * (done.time_ns - done.began_ns));
   release(facts);
   conclude_buckets(facts);
   if (started_ && snapshot_wanted_) snapshot(facts);
   judge(facts, [&](auto& judgements) { detector_.sweep_done(done, judgements); });
   forget_stacks();
+  if (workloads_.is_nearly_full()) forget_workloads();
+}
+
+// Whoever runs programs by odd names makes workloads without end. An account is a part of the report: it stays, and with
+// it its workload.
+void Engine::forget_workloads() {
+  std::vector<bool> in_use(workloads_.size());
+  in_use[0] = true;
+  detector_.mark_workloads(in_use);
+  for (const auto& [tuple, bucket] : ledger_.buckets()) in_use[bucket.workload] = true;
+  for (const auto& [id, account] : accounts_.by_workload()) in_use[id] = true;
+  for (const Accounts::Member& member : accounts_.members()) in_use[member.workload] = true;
+  workloads_.forget(in_use);
+  detector_.forget_workloads(in_use);
 }
 
 void Engine::answer_owners() {

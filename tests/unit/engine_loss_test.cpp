@@ -52,11 +52,48 @@ TEST_CASE("a walk that is under way is not asked for again", "[engine][loss]") {
   CHECK(watched({LossSeen{t0 + 2 * seconds, 4, 0}}) == Lines{"gap ring 1"});
 }
 
-TEST_CASE("losses from before hello are no gap of the stream", "[engine][loss]") {
+TEST_CASE("a loss during the first walk: what the snapshot says may be no more, so there is another", "[engine][loss]") {
   Watched watched;
   CHECK(watched({LossSeen{50 * ms, 7, 1}}).empty());
-  CHECK(watched({WalkDone{100 * ms}, started(100 * ms), Tick{200 * ms, 0}}) == Lines{"hello", "snapshot_end"});
+  CHECK(watched({WalkDone{100 * ms}, started(100 * ms)}) ==
+        Lines{"hello", "snapshot_end", "gap ring 7", "gap storage 1", "walk tables"});
+  CHECK(watched({WalkDone{120 * ms, 110 * ms}}) == Lines{"snapshot_end"});
   CHECK(watched({LossSeen{t0, 9, 1}}) == Lines{"gap ring 2", "walk tables"});
+}
+
+TEST_CASE("what was lost beside transitions is a gap too", "[engine][loss]") {
+  Watched watched = running();
+  CHECK(watched({LossSeen{t0, 0, 0, 4}}) == Lines{"gap ring 4", "walk tables"});
+  watched({WalkDone{t0 + 1 * ms, t0}});
+  CHECK(watched({LossSeen{t0 + 2 * seconds, 3, 0, 5}}) == Lines{"gap ring 4", "walk tables"});
+  watched({WalkDone{t0 + 3 * seconds, t0 + 2 * seconds}});
+  CHECK(watched({Stopped{t0 + 4 * seconds, 0, 0}}) == Lines{"bye events=0 lost=8 connections=0"});
+}
+
+TEST_CASE("after a loss a listener is believed in again when a walk has met it", "[engine][loss]") {
+  SocketRow listens = row(90 * ms, State::listen, Attribution::listener, server());
+  listens.cookie = 80;
+  listens.tuple = listening();
+  Watched watched;
+  watched.begin({listens});
+  TransitionSeen ends = on_incoming(change(t0, State::established, State::close_wait));
+  ends.attribution = Attribution::unknown;
+  ends.process = {};
+  ends.listener_cookie = 0;
+  ends.evidence.no_socket = true;
+  const auto who = [&] {
+    watched({ends});
+    ends.time_ns += 1 * ms;
+    return name(only<Transition>(watched.facts()).at(0).responsible.attribution);
+  };
+  CHECK(who() == "listener");
+  watched({LossSeen{t0 + 1 * ms, 1, 0}});
+  ends.time_ns += 5 * ms;
+  CHECK(who() == "unknown");
+  listens.time_ns = t0 + 20 * ms;
+  watched({listens, WalkDone{t0 + 30 * ms, t0 + 10 * ms}});
+  ends.time_ns = t0 + 40 * ms;
+  CHECK(who() == "listener");
 }
 
 TEST_CASE("the last losses are told before bye, within the second too", "[engine][loss]") {
@@ -94,10 +131,11 @@ TEST_CASE("a loss right behind a walk: told at once, the walk comes after the pa
 TEST_CASE("bye counts what the gaps told", "[engine][loss]") {
   Watched watched;
   SECTION("nothing was lost before hello") {}
-  SECTION("something was, and the stream does not begin before hello") { watched({LossSeen{50 * ms, 7, 1}}); }
+  SECTION("something was") { watched({LossSeen{50 * ms, 7, 1}}); }
   watched({WalkDone{100 * ms}, started(100 * ms)});
-  const std::uint64_t before = only<Gap>(watched.facts()).size();
-  watched({LossSeen{t0, 10, 1}});
+  std::uint64_t before = 0;
+  for (const Gap& gap : only<Gap>(watched.facts())) before += gap.lost;
+  watched({LossSeen{t0, 10, 1, 2}});
   std::uint64_t lost = before;
   for (const Gap& gap : only<Gap>(watched.facts())) lost += gap.lost;
   watched({Stopped{t0 + 1 * ms, 0, 0}});
@@ -110,4 +148,24 @@ TEST_CASE("events are counted from hello on", "[engine][loss]") {
   watched({called(t0, State::established, State::fin_wait1, Cause::close),
            last(change(t0 + 1 * ms, State::last_ack, State::close))});
   CHECK(watched({Usage{t0 + 2 * ms, 0, 0}}) == Lines{"stats events=2 lost=0 connections=0"});
+}
+
+TEST_CASE("of many events behind one that waits none waits for long: they are told, and counted", "[engine][limits]") {
+  Engine::Settings settings;
+  settings.pending_limit = 100;
+  Watched watched{settings};
+  watched.begin();
+  watched({ProcessSeen{150 * ms, client()}, ProcessExited{160 * ms, client().key}});
+  // Its owner is asked for.
+  CHECK(watched({change(t0, State::established, State::close_wait)}) == Lines{"walk"});
+  std::size_t told = 0;
+  for (std::uint64_t n = 1; n <= 100; ++n) {
+    TransitionSeen other = on_incoming(change(t0 + n, State::established, State::close_wait));
+    other.cookie = 1000 + n;
+    watched({other});
+    told += only<Transition>(watched.facts()).size();
+    if (n < 100) CHECK(told == 0);
+  }
+  CHECK(told == 101);
+  CHECK(watched.engine().refusals().hurried == 1);
 }

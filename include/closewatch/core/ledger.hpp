@@ -73,6 +73,7 @@ class Ledger {
     std::uint64_t unannounced = 0;  ///< in the kernel's list, and unknown here
     std::uint64_t early = 0;  ///< gone from the kernel's list before their time
     std::uint64_t refused = 0;  ///< no room here
+    std::uint64_t routes_refused = 0;  ///< no room for their pace
   };
 
   /// By their ends; the role is not looked at.

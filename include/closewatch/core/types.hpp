@@ -152,6 +152,7 @@ struct ProcessEntry {
   std::uint32_t exec_id = 0;
   ProcessDetails details;
   bool exited = false;
+  bool unanswered = false;  ///< not looked up when it was asked for
 };
 
 /// A process as a fact names it.
