@@ -201,7 +201,7 @@ class Load:
             name.unlink()
 
     def listeners(self):
-        script = ("import resource, socket, time\nresource.setrlimit(resource.RLIMIT_NOFILE, (9000, 9000))\n"
+        script = ("import resource, socket, time\nresource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)\n"
                   "kept = [socket.create_server(('127.0.0.1', 0)) for _ in range(2000)]\ntime.sleep(2)\n")
         subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -289,8 +289,8 @@ def soak(settings, folder):
     common = ["--leak-after", f"{LEAK_AFTER}s", "--sweep", f"{SWEEP}s", "--ring", settings.ring]
     trace = Watched([str(settings.closewatch), "trace", "--json", "-v", *common, "--events",
                      "hello,snapshot,snapshot_end,transition,finding,gap,stats,bye"], folder, "trace")
-    report = Watched([str(settings.closewatch), "report", "--json", "-d", "0" if settings.seconds <= 0 else
-                      f"{settings.seconds + 600}s", *common], folder, "report")
+    report = Watched([str(settings.closewatch), "report", "--json", "-d",
+                      f"{int(settings.seconds) + 600}s", *common], folder, "report")
     stream = Stream(trace.process.stdout.fileno())
     load, judged = Load(programs, folder, settings.seconds + 3600), Judged(programs, folder)
     began, problems, anonymous = time.monotonic(), [], []
@@ -298,6 +298,7 @@ def soak(settings, folder):
           f"{'path':>7} {'DIFF':>5}", flush=True)
     cpu = trace.cpu_seconds()
     next_line, next_rest, judged_until = began + LINE_EVERY, began + REST_EVERY, 0
+    quiet = None  # since the last line
     try:
         while time.monotonic() < began + settings.seconds:
             now = time.monotonic()
@@ -309,7 +310,6 @@ def soak(settings, folder):
                 judged.end()
                 judged.begin()
                 judged_until = now + WORKLOAD_LASTS
-            quiet = None
             if now > next_rest:
                 load.rest()
                 quiet = difference(stream, inum)
@@ -330,7 +330,7 @@ def soak(settings, folder):
                       f"{100 * (used - cpu) / (now - next_line + LINE_EVERY):5.1f}% {last.get('events', 0):>10} "
                       f"{stream.lost:>9} {sum(stream.gaps.values()):>5} {len(stream.known):>7} "
                       f"{'' if quiet is None else quiet[0]:>5}", flush=True)
-                cpu, next_line = used, now + LINE_EVERY
+                cpu, next_line, quiet = used, now + LINE_EVERY, None
             time.sleep(0.2)
         time.sleep(max(0, judged_until - time.monotonic()))
         judged.end()
@@ -391,7 +391,8 @@ def main():
     if os.geteuid() != 0:
         print("soak: load and network namespaces take root", file=sys.stderr)
         return 1
-    resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     enter_own_network()
     folder = Path(tempfile.mkdtemp(prefix="closewatch-soak-"))
     try:

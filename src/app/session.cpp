@@ -175,13 +175,16 @@ std::expected<void, Error> Session::stop() {
   spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
   spdlog::debug("{} transitions found no storage, {} did not fit the state kept", losses_.storage, losses_.missed);
   if (losses_.ring_others > 0)
-    spdlog::debug("of what was lost {} were resets, late closings, listeners or ends of processes", losses_.ring_others);
-  if (losses_.processes > 0) spdlog::warn("{} processes were announced late, or could not be followed", losses_.processes);
+    spdlog::debug("of what was lost {} were resets, late closings, listeners or ends of processes",
+                  losses_.ring_others);
+  if (losses_.processes > 0)
+    spdlog::warn("{} processes were announced late, or could not be followed", losses_.processes);
   const Engine::Refusals refusals = engine_.refusals();
   spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
                 refusals.listeners, refusals.processes);
   spdlog::debug(
-      "no room in the tables: {} routes' paces, {} processes' descriptors, {} stacks; {} workloads forgotten, {} events "
+      "no room in the tables: {} routes' paces, {} processes' descriptors, {} stacks; {} workloads forgotten, {} "
+      "events "
       "told before their time",
       refusals.routes, refusals.descriptors, refusals.stacks, refusals.workloads_forgotten, refusals.hurried);
   const Ledger::Differences& differences = engine_.differences();
@@ -279,7 +282,8 @@ std::vector<std::string> Session::blind_spots() const {
   if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
   if (feed_.bad_records() > 0) spots.push_back(fmt::format("{} records could not be understood", feed_.bad_records()));
   if (losses_.ring_others > 0)
-    spots.push_back(fmt::format("of what was lost {} were resets, late closings, listeners or ends of processes", losses_.ring_others));
+    spots.push_back(fmt::format("of what was lost {} were resets, late closings, listeners or ends of processes",
+                                losses_.ring_others));
   if (losses_.processes > 0)
     spots.push_back(fmt::format("{} processes were announced late, or could not be followed", losses_.processes));
   return spots;

@@ -24,8 +24,8 @@ Cause closing_call(Cause call) {
   return call == Cause::kill ? Cause::close : Cause::shutdown;
 }
 
-/// What comes from the ring in the order of time (to microseconds), and the clock that says how far it has been read. The
-/// times of all others may be later than what is still to be read.
+/// What comes from the ring in the order of time (to microseconds), and the clock that says how far it has been read.
+/// The times of all others may be later than what is still to be read.
 template <typename What>
 constexpr bool is_of_the_stream =
     std::is_same_v<What, TransitionSeen> || std::is_same_v<What, ResetSeen> || std::is_same_v<What, ProcessSeen> ||
@@ -398,7 +398,13 @@ Connection Engine::connection(ConnectionId id, const Tuple& tuple, bool mptcp) c
 
 Responsible Engine::responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts) {
   if (attribution == Attribution::unknown || process.key.pid == 0) return {};
-  return {Process{process, entry_of(process, facts)}, attribution};
+  Processes::Found found = processes_.find(process);
+  std::optional<bool> exited;
+  if (found.wanted)
+    facts.emplace_back(ProcessWanted{process});
+  else
+    exited = found.entry->exited;
+  return {Process{process, std::move(found.entry), exited}, attribution};
 }
 
 Responsible Engine::by_listener(const Listener* listener, std::vector<Fact>& facts) {

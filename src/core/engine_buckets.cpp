@@ -155,12 +155,14 @@ void Engine::tell_changes(std::vector<Fact>& facts) {
     if (change.to == State::time_wait && settings_.keeps_accounts)
       accounts_.entered_time_wait(*change.bucket.owner, tuple);
     if (!started_) continue;  // the snapshot will have it as it is then
+    Responsible owner = *change.bucket.owner;
+    if (owner.process) owner.process->exited.reset();  // by now, and not when it closed
     tell(Transition{.time_ns = realtime(change.time_ns),
                     .connection = connection({tuple.netns, change.bucket.cookie}, tuple, change.bucket.mptcp),
                     .from = change.from,
                     .to = change.to,
                     .in_state_ns = since(change.time_ns, change.bucket.entered_ns),
-                    .responsible = *change.bucket.owner,
+                    .responsible = std::move(owner),
                     .actor = std::nullopt,
                     .cause = change.cause,
                     .ending = std::nullopt,
@@ -174,11 +176,13 @@ void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
     if (!bucket.exists()) continue;
     Tuple tuple = ends;
     tuple.role = bucket.role;
+    Responsible owner = *bucket.owner;
+    if (owner.process) owner.process->exited.reset();
     tell(Snapshot{.time_ns = time_ns,
                   .connection = connection({tuple.netns, bucket.cookie}, tuple, bucket.mptcp),
                   .state = bucket.substate,
                   .age_ns = since(now_ns_, bucket.entered_ns),
-                  .responsible = *bucket.owner},
+                  .responsible = std::move(owner)},
          facts);
   }
 }

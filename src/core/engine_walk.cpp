@@ -141,8 +141,8 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   if (workloads_.is_nearly_full()) forget_workloads();
 }
 
-// Whoever runs programs by odd names makes workloads without end. An account is a part of the report: it stays, and with
-// it its workload.
+// Whoever runs programs by odd names makes workloads without end. An account is a part of the report: it stays, and
+// with it its workload.
 void Engine::forget_workloads() {
   std::vector<bool> in_use(workloads_.size());
   in_use[0] = true;

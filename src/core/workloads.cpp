@@ -42,7 +42,8 @@ WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
   kept = {std::string{name.executable}, name.executable_known, std::string{name.cgroup}, details.container,
           name.service};
   // A program that runs under many names is to be found by as many as there are workloads.
-  if (kept.executable_known && by_comm_.size() < 2 * limit_) by_comm_.insert_or_assign({process.comm, kept.service}, id);
+  if (kept.executable_known && by_comm_.size() < 2 * limit_)
+    by_comm_.insert_or_assign({process.comm, kept.service}, id);
   ids_.emplace(name_of(kept), id);
   return id;
 }

@@ -489,7 +489,8 @@ TEST_CASE("what no sweep meets after a loss has ended by what was lost", "[detec
   CHECK(machine.finish(106 * seconds).empty());
 }
 
-TEST_CASE("a dead one that vanishes after a loss was perhaps closed: its program is not accused", "[detector][end][loss]") {
+TEST_CASE("a dead one that vanishes after a loss was perhaps closed: its program is not accused",
+          "[detector][end][loss]") {
   Detector::Settings settings;
   settings.sanitizer = true;
   Sweeps machine{settings};

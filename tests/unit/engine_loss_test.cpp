@@ -52,7 +52,8 @@ TEST_CASE("a walk that is under way is not asked for again", "[engine][loss]") {
   CHECK(watched({LossSeen{t0 + 2 * seconds, 4, 0}}) == Lines{"gap ring 1"});
 }
 
-TEST_CASE("a loss during the first walk: what the snapshot says may be no more, so there is another", "[engine][loss]") {
+TEST_CASE("a loss during the first walk: what the snapshot says may be no more, so there is another",
+          "[engine][loss]") {
   Watched watched;
   CHECK(watched({LossSeen{50 * ms, 7, 1}}).empty());
   CHECK(watched({WalkDone{100 * ms}, started(100 * ms)}) ==

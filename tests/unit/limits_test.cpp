@@ -163,7 +163,7 @@ TEST_CASE("odd names come and go, and a workload that leaks is still told apart"
     closes.entered_ns = now - 1 * ms;
     closes.process = closes.actor = person(pid, "odd");
     watched({ProcessSeen{now, closes.process}, closes});
-    if (pid % 8 == 0) watched({WalkDone{now + 1, now - 1}});
+    if (pid % 4 == 0) watched({WalkDone{now + 1, now - 1}});
   }
   CHECK(watched.engine().refusals().workloads == 0);
   CHECK(watched.engine().refusals().workloads_forgotten > 100);

@@ -76,11 +76,11 @@ class Engine {
     std::uint64_t workloads_forgotten = 0;  ///< that nothing belonged to any more
     std::uint64_t stacks = 0;
     std::uint64_t buckets = 0;
-    std::uint64_t routes = 0;      ///< no pace is known of them
-    std::uint64_t rows = 0;        ///< sockets of the largest walk
-    std::uint64_t descriptors = 0; ///< processes whose descriptors were counted
+    std::uint64_t routes = 0;  ///< no pace is known of them
+    std::uint64_t rows = 0;  ///< sockets of the largest walk
+    std::uint64_t descriptors = 0;  ///< processes whose descriptors were counted
     std::uint64_t namespaces = 0;
-    std::uint64_t hurried = 0;     ///< told before it was known who holds the socket, or whether a reset followed
+    std::uint64_t hurried = 0;  ///< told before it was known who holds the socket, or whether a reset followed
   };
   [[nodiscard]] Refusals refusals() const {
     return {.connections = table_lost_,

@@ -159,6 +159,9 @@ struct ProcessEntry {
 struct Process {
   Identity identity;
   std::shared_ptr<const ProcessEntry> entry;
+  /// When the fact came to be; none: as its entry has it, for one that is being asked for.
+  std::optional<bool> exited = std::nullopt;
+  [[nodiscard]] bool has_exited() const { return exited.value_or(entry->exited); }
 };
 
 [[nodiscard]] std::string_view name(State state);
