@@ -126,6 +126,7 @@ void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
   realtime_offset_ns_ = tick.realtime_offset_ns;
   release(facts);
   if (snapshot_due_) want_snapshot(facts);
+  snapshot_for_output(facts);
   report_losses(facts, false);
 }
 
@@ -142,8 +143,15 @@ void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
 void Engine::on(const OutputLost& lost, std::vector<Fact>& facts) {
   output_lost_ += lost.lines;
   tell(Gap{realtime(now_ns_), lost.lines, Gap::Where::output}, facts);
+  output_snapshot_due_ = true;
+  snapshot_for_output(facts);
+}
+
+void Engine::snapshot_for_output(std::vector<Fact>& facts) {
+  if (!output_snapshot_due_) return;
   if (output_snapshot_ns_ != 0 && now_ns_ - output_snapshot_ns_ < output_snapshot_pause_ns) return;
   output_snapshot_ns_ = now_ns_;
+  output_snapshot_due_ = false;
   want_snapshot(facts);
 }
 

@@ -4,6 +4,7 @@
 #include <closewatch/core/engine.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace closewatch {
@@ -111,10 +112,7 @@ void Engine::keep_row(const SocketRow& row) {
 }
 
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
-  // What no walk meets any more has ended unseen.
-  std::erase_if(connections_, [&](const auto& entry) {
-    return entry.second.walk != walk_ && entry.second.changed_ns < done.began_ns;
-  });
+  const std::vector<std::pair<std::uint64_t, Known>> vanished = take_vanished(done.began_ns);
   listeners_.forget_unseen(done.began_ns);
   answer_owners();
   ++walk_;
@@ -135,7 +133,10 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   if (started_) walk_pause_until_ns_ = now_ns_ + std::max(walk_pause_ns, walk_share * (done.time_ns - done.began_ns));
   release(facts);
   conclude_buckets(facts);
-  if (started_ && snapshot_wanted_) snapshot(facts);
+  if (started_ && snapshot_wanted_)
+    snapshot(facts);
+  else if (started_ && !snapshot_due_ && seen_losses_ == told_losses_)
+    for (const auto& [cookie, known] : vanished) tell_vanished(cookie, known, facts);
   judge(facts, [&](auto& judgements) { detector_.sweep_done(done, judgements); });
   forget_stacks();
   if (workloads_.is_nearly_full()) forget_workloads();
@@ -152,6 +153,37 @@ void Engine::forget_workloads() {
   for (const Accounts::Member& member : accounts_.members()) in_use[member.workload] = true;
   workloads_.forget(in_use);
   detector_.forget_workloads(in_use);
+}
+
+// What no walk meets any more has ended unseen.
+std::vector<std::pair<std::uint64_t, Engine::Known>> Engine::take_vanished(std::uint64_t began_ns) {
+  std::vector<std::pair<std::uint64_t, Known>> vanished;
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    const bool is_there = at->second.walk == walk_ || at->second.changed_ns >= began_ns;
+    if (!is_there) vanished.emplace_back(at->first, std::move(at->second));
+    at = is_there ? std::next(at) : connections_.erase(at);
+  }
+  std::sort(vanished.begin(), vanished.end(),
+            [](const auto& one, const auto& other) { return one.first < other.first; });
+  return vanished;
+}
+
+// No loss was counted: a kernel that shows a program nothing for a moment (while another is attached or detached)
+// counts nothing either. Whoever reads the stream is not left with a connection that is no more.
+void Engine::tell_vanished(std::uint64_t cookie, const Known& known, std::vector<Fact>& facts) {
+  const Ledger::Bucket* bucket = ledger_.find(known.tuple, cookie);
+  if (bucket != nullptr && bucket->substate == known.state) return;
+  tell(Transition{.time_ns = realtime(now_ns_),
+                  .connection = connection({known.tuple.netns, cookie}, known.tuple, known.mptcp),
+                  .from = known.state,
+                  .to = bucket != nullptr ? bucket->substate : State::close,
+                  .in_state_ns = since(now_ns_, known.entered_ns),
+                  .responsible = responsible(known.attribution, known.process, facts),
+                  .actor = std::nullopt,
+                  .cause = bucket != nullptr ? Cause::network : Cause::gone,
+                  .ending = std::nullopt,
+                  .by_sweep = true},
+       facts);
 }
 
 void Engine::answer_owners() {

@@ -115,8 +115,15 @@ TEST_CASE("lines that the output had no room for are a gap of their own", "[engi
 TEST_CASE("a reader too slow for one snapshot is not given another within the minute", "[engine][loss]") {
   Watched watched = running();
   watched({OutputLost{t0, 12}, WalkDone{t0 + 1 * ms}});
-  CHECK(watched({OutputLost{t0 + 59 * seconds, 5}}) == Lines{"gap output 5"});
-  CHECK(watched({OutputLost{t0 + 60 * seconds, 5}}) == Lines{"gap output 5", "walk tables"});
+  CHECK(watched({OutputLost{t0 + 58 * seconds, 5}}) == Lines{"gap output 5"});
+  CHECK(watched({Tick{t0 + 59 * seconds, 0}}).empty());
+  // It is owed one all the same.
+  SECTION("and loses no more") { CHECK(watched({Tick{t0 + 60 * seconds, 0}}) == Lines{"walk tables"}); }
+  SECTION("and loses again") {
+    CHECK(watched({OutputLost{t0 + 60 * seconds, 5}}) == Lines{"gap output 5", "walk tables"});
+  }
+  CHECK(watched({WalkDone{t0 + 61 * seconds, t0 + 60 * seconds}}) == Lines{"snapshot_end"});
+  CHECK(watched({Tick{t0 + 300 * seconds, 0}}).empty());
 }
 
 TEST_CASE("a loss right behind a walk: told at once, the walk comes after the pause", "[engine][loss]") {
@@ -169,4 +176,33 @@ TEST_CASE("of many events behind one that waits none waits for long: they are to
   }
   CHECK(told == 101);
   CHECK(watched.engine().refusals().hurried == 1);
+}
+
+TEST_CASE("what a walk does not meet any more is told as gone, where nothing says that something was lost",
+          "[engine][loss]") {
+  Watched watched = running();
+  watched({ProcessSeen{t0, client()}});
+  TransitionSeen other = change(t0 + 1 * ms, State::established, State::fin_wait1);
+  other.cookie = 83;
+  other.tuple.local.port = 4000;
+  watched({change(t0, State::established, State::close_wait), other});
+  SECTION("no bucket") {
+    SocketRow met = row(t0 + 30 * ms, State::fin_wait1, Attribution::opener, client());
+    met.cookie = 83;
+    met.tuple = other.tuple;
+    CHECK(watched({met, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
+          Lines{"81 CLOSE_WAIT>CLOSE in=40ms opener:812 gone sweep"});
+    CHECK(watched({met, WalkDone{t0 + 60 * ms, t0 + 50 * ms}}).empty());
+  }
+  SECTION("a bucket has it") {
+    SocketRow met = row(t0 + 30 * ms, State::close_wait, Attribution::opener, client());
+    BucketRow found = bucket(t0 + 25 * ms, 83, other.tuple);
+    found.expires_in_ns = 59'990 * static_cast<std::int64_t>(ms);
+    CHECK(watched({found, met, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
+          Lines{"83 FIN_WAIT1>TIME_WAIT in=39ms opener:812 network sweep"});
+  }
+  SECTION("something was lost: the snapshot has what there is") {
+    CHECK(watched({LossSeen{t0 + 10 * ms, 4, 0}, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
+          Lines{"gap ring 4", "walk tables", "snapshot_end"});
+  }
 }

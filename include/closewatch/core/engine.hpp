@@ -200,6 +200,8 @@ class Engine {
   void tell_changes(std::vector<Fact>& facts);
   [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;
   void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] std::vector<std::pair<std::uint64_t, Known>> take_vanished(std::uint64_t began_ns);
+  void tell_vanished(std::uint64_t cookie, const Known& known, std::vector<Fact>& facts);
   void answer_owners();
   void answer_by_closer(const TransitionSeen& closing);
   void settle(Pending& pending, const TransitionSeen& seen, bool owner_settled);
@@ -214,6 +216,7 @@ class Engine {
   void report_losses(std::vector<Fact>& facts, bool now);
   void keep_few_pending(std::vector<Fact>& facts);
   void want_snapshot(std::vector<Fact>& facts);
+  void snapshot_for_output(std::vector<Fact>& facts);
 
   bool want_owner_walk(std::vector<Fact>& facts);
   [[nodiscard]] bool owner_is_gone(const TransitionSeen& seen) const;
@@ -267,6 +270,7 @@ class Engine {
   bool snapshot_due_ = false;  ///< and not asked for yet: a walk was done just now
   std::uint64_t walk_pause_until_ns_ = 0;
   std::uint64_t output_snapshot_ns_ = 0;
+  bool output_snapshot_due_ = false;  ///< a minute after the last
 
   LossSeen seen_losses_;
   LossSeen told_losses_;

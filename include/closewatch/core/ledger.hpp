@@ -120,6 +120,12 @@ class Ledger {
   }
 
   [[nodiscard]] const Buckets& buckets() const { return buckets_; }
+  /// The one that this connection was handed to; null where there is none.
+  [[nodiscard]] const Bucket* find(const Tuple& tuple, std::uint64_t cookie) const {
+    const auto found = buckets_.find(tuple);
+    return found != buckets_.end() && found->second.cookie == cookie && found->second.exists() ? &found->second
+                                                                                               : nullptr;
+  }
   /// The inodes of those that have buckets.
   [[nodiscard]] std::vector<std::uint32_t> namespaces() const;
   [[nodiscard]] const Differences& differences() const { return differences_; }
