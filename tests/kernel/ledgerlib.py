@@ -296,7 +296,7 @@ class Shared:
                 self.found = self.run(stage.settings)
             demand(self.found is not None, f"the run that it shares with {self.player_name} has failed")
             check(self.found)
-        return Case(name, play=play, netns=())
+        return Case(name, play=play, netns=(), group=self.gather.__module__)
 
 
 # -- namespaces and pids
