@@ -3,6 +3,7 @@
 
 #include "app/doctor.hpp"
 #include "app/options.hpp"
+#include "app/replay.hpp"
 #include "app/report.hpp"
 #include "app/run.hpp"
 #include "app/trace.hpp"
@@ -78,6 +79,7 @@ int run(int argc, char** argv) {
   // A reader that went, and a file at its limit, are errors of write().
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  if (!options->replay.empty()) return std::to_underlying(run_replay(*options));
   switch (options->command) {
     case Subcommand::trace: return std::to_underlying(run_trace(*options));
     case Subcommand::report: return std::to_underlying(run_report(*options));

@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 
 constexpr std::uint64_t smallest_ring = 4096;
 constexpr std::uint64_t largest_ring = 1U << 30U;
+constexpr std::uint64_t smallest_recording = 64U << 10U;
 constexpr std::size_t most_values = 1024;  // twice as many fit into the kernel's filter maps (CW_FILTER_ENTRIES)
 /// Below these a walk of a large machine's sockets (16 ms for 20,000) would follow hard upon the one before.
 constexpr milliseconds shortest_limit{100};
@@ -50,6 +51,7 @@ struct Typed {
   std::string by;
   std::string leak_exit_code;
   std::string ring;
+  std::string record_max;
 };
 
 [[noreturn]] void refuse(std::string_view option, std::string_view value, std::string_view wanted) {
@@ -139,6 +141,17 @@ void read_limits(const CLI::App& app, const Typed& typed, Options& options) {
                                            typed.sweep, time_text(options.leak_after), time_text(longest_sweep)));
 }
 
+void read_recording(const CLI::App& app, const Typed& typed, Options& options) {
+  if (given(app, "--record") && options.record == options.output)
+    throw CLI::ValidationError("--record and --output name the same file");
+  if (!given(app, "--record-max")) return;
+  const auto size = parse_size(typed.record_max);
+  if (!size || *size < smallest_recording)
+    refuse("--record-max", typed.record_max, "size of at least 64K (64K, 100M, 2G)");
+  if (!given(app, "--record")) throw CLI::ValidationError("--record-max is the limit of --record: name its file");
+  options.record_max = *size;
+}
+
 void read_values(const CLI::App& app, const Typed& typed, Options& options) {
   if (options.command == Subcommand::run && options.command_line.empty())
     throw CLI::ValidationError("a COMMAND is missing: closewatch run [options] -- COMMAND [ARG...]");
@@ -146,7 +159,8 @@ void read_values(const CLI::App& app, const Typed& typed, Options& options) {
   read_events(typed, options);
   read_limits(app, typed, options);
   for (const auto& [option, value] : {std::pair{"--netns", &options.netns}, std::pair{"--cgroup", &options.cgroup},
-                                      std::pair{"--output", &options.output}, std::pair{"--user", &options.user}})
+                                      std::pair{"--output", &options.output}, std::pair{"--user", &options.user},
+                                      std::pair{"--record", &options.record}})
     if (given(app, option) && value->empty()) refuse(option, *value, "name");
   if (options.command == Subcommand::report) options.duration = std::chrono::minutes{1};
   if (given(app, "--duration")) options.duration = time("--duration", typed.duration);
@@ -163,6 +177,7 @@ void read_values(const CLI::App& app, const Typed& typed, Options& options) {
       refuse("--ring", typed.ring, "size from 4K to 1G (65536, 64K, 8M)");
     options.ring_bytes = static_cast<std::uint32_t>(*size);
   }
+  read_recording(app, typed, options);
   if (options.quiet && options.verbose) throw CLI::ValidationError("--quiet and --verbose exclude each other");
 }
 
@@ -203,6 +218,11 @@ void add_judging(CLI::App& app, Options& options, Typed& typed, const char* limi
   add_value(app, "--leak-after", typed.leak_after, "TIME", limit_text);
   add_value(app, "--sweep", typed.sweep, "TIME", "how often the sockets are walked: 5s, at most 1/4 of --leak-after");
   app.add_flag("--stacks", options.stacks, "user stacks too: where a socket was opened, where its end was read");
+}
+
+void add_recording(CLI::App& app, Options& options, Typed& typed) {
+  add_value(app, "--record", options.record, "FILE", "keep every input of the run there, for replay");
+  add_value(app, "--record-max", typed.record_max, "SIZE", "the recording ends when it has grown to this");
 }
 
 void add_ring(CLI::App& app, Typed& typed) {
@@ -268,7 +288,10 @@ void add_command(CLI::App& app, const CommandName& command, Options& options, Ty
     case Subcommand::doctor: add_doctor(*sub, options); break;
   }
   const bool watches = command.command != Subcommand::doctor;
-  if (watches) add_ring(*sub, typed);
+  if (watches) {
+    add_recording(*sub, options, typed);
+    add_ring(*sub, typed);
+  }
   add_messages(*sub, options,
                watches ? "say more, on standard error" : "also what is in order, each setting and counter");
 }
@@ -336,6 +359,48 @@ std::string unknown_argument(const CLI::App& app, const CLI::App* command) {
   return text;
 }
 
+/// What a recording holds, and by which rules it was judged, is settled: these say how it is shown.
+constexpr std::array<std::string_view, 9> options_of_replay{"json",         "output",     "wide",  "events", "by",
+                                                            "fail-on-leak", "leak-after", "quiet", "verbose"};
+
+std::string replay_help() {
+  return "feed a recording through a command in place of the kernel; needs no privileges\n\n"
+         "Usage: closewatch replay FILE [--] trace|report [OPTIONS]\n\n"
+         "FILE is what --record has made. The options are the command's, of those that say how it is shown:\n"
+         "--json, --output, --wide, --events, --by, --fail-on-leak, --quiet, --verbose; --leak-after judges anew.\n";
+}
+
+/// Takes `replay FILE [--]` off the arguments; what is left is the command that is fed with it.
+std::expected<std::string, NoStart> cut_replay(std::vector<std::string>& arguments) {
+  const auto refused = [](const std::string& why) {
+    return std::unexpected(NoStart{Exit::usage, why + "; see closewatch replay --help"});
+  };
+  auto at = arguments.begin() + 1;
+  if (at != arguments.end() && (*at == "-h" || *at == "--help"))
+    return std::unexpected(NoStart{Exit::done, replay_help()});
+  if (at != arguments.end() && *at == "--version")
+    return std::unexpected(NoStart{Exit::done, "closewatch " CLOSEWATCH_VERSION "\n"});
+  if (at == arguments.end() || *at == "--" || at->empty()) return refused("replay: the recording's FILE is missing");
+  if (at->starts_with('-'))
+    return refused(fmt::format("replay: '{}' stands before the recording's FILE; options follow the command", *at));
+  const std::string file = *at++;
+  if (at != arguments.end() && *at == "--") ++at;
+  if (at == arguments.end() || (*at != "trace" && *at != "report"))
+    return refused(at == arguments.end()
+                       ? "replay: name the command that is fed with it: trace or report"
+                       : fmt::format("replay: '{}' cannot be fed with it; trace and report can", *at));
+  arguments.erase(arguments.begin(), at);
+  return file;
+}
+
+std::optional<std::string> misplaced_in_replay(const Options& options) {
+  for (const auto& [name, value] : options.given)
+    if (std::find(options_of_replay.begin(), options_of_replay.end(), name) == options_of_replay.end())
+      return fmt::format("--{}: what a recording holds was settled when it was made; see closewatch replay --help",
+                         name);
+  return std::nullopt;
+}
+
 /// The command that the arguments begin with; empty where they begin with none.
 CLI::App* command_of(CLI::App& app, const std::vector<std::string>& arguments, Options& options) {
   for (const CommandName& known : commands) {
@@ -353,6 +418,8 @@ void set_up(CLI::App& app, Options& options, Typed& typed) {
   const std::string manual = "The manual: man closewatch, or docs/closewatch.8 in the source";
   app.footer(manual);  // the commands inherit it
   for (const CommandName& command : commands) add_command(app, command, options, typed);
+  // Its arguments are cut off before they get here (cut_replay): only for the list.
+  app.add_subcommand("replay", "feed a recording through trace or report in place of the kernel");
   app.footer("With no command it traces: closewatch [options of trace]. The options: closewatch COMMAND --help\n" +
              manual);
 }
@@ -367,6 +434,11 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& gi
 
   // Without a command it traces: what does not begin with one is the command's own.
   std::vector<std::string> arguments = given_arguments;
+  if (!arguments.empty() && arguments.front() == "replay") {
+    auto file = cut_replay(arguments);
+    if (!file) return std::unexpected(file.error());
+    options.replay = *std::move(file);
+  }
   const bool asks = !arguments.empty() &&
                     (arguments.front() == "-h" || arguments.front() == "--help" || arguments.front() == "--version");
   if (arguments.empty() || (arguments.front().starts_with('-') && !asks)) arguments.insert(arguments.begin(), "trace");
@@ -388,7 +460,20 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& gi
     return std::unexpected(NoStart{Exit::usage, error.what() + see});
   }
   options.given = given_options(*command);
+  if (!options.replay.empty())
+    if (const auto why = misplaced_in_replay(options)) return std::unexpected(NoStart{Exit::usage, *why});
   return options;
+}
+
+std::string command_name(Subcommand command) {
+  const auto* found =
+      std::find_if(commands.begin(), commands.end(), [&](const CommandName& one) { return one.command == command; });
+  return found != commands.end() ? found->name : "";
+}
+
+bool is_given(const Options& options, std::string_view option) {
+  return std::any_of(options.given.begin(), options.given.end(),
+                     [&](const auto& given) { return given.first == option; });
 }
 
 }  // namespace closewatch

@@ -10,6 +10,7 @@
 #include <expected>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -46,11 +47,20 @@ struct Options {
   std::uint8_t leak_exit_code = 3;
   std::string user;                       ///< whom COMMAND runs as: NAME, UID, NAME:GROUP; as we do where empty
   std::vector<std::string> command_line;  ///< COMMAND and its arguments
+  std::string record;             ///< the file that every input goes to; none where empty
+  std::uint64_t record_max = 0;   ///< to how many bytes it may grow; 0: without limit
+  std::string replay;             ///< the recording to be fed through `command`; the kernel where empty
   std::uint32_t ring_bytes = 8U << 20U;
   bool quiet = false;
   bool verbose = false;
   std::vector<std::pair<std::string, std::string>> given;  ///< as given, by long name, in the order of --help
 };
+
+/// As it is typed.
+[[nodiscard]] std::string command_name(Subcommand command);
+
+/// Was it typed? By its long name, without dashes.
+[[nodiscard]] bool is_given(const Options& options, std::string_view option);
 
 /// A command line that starts nothing: help and version were asked for, or it is wrong.
 struct NoStart {

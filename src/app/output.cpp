@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/output.hpp"
 
+#include "host/safe_file.hpp"
 #include "sink/writer.hpp"
 
 #include <fcntl.h>
@@ -37,10 +38,9 @@ std::expected<Output, Error> Output::open(const std::string& path, int standard)
       return std::unexpected(Error{"write to standard output", EBADF, "do not close it, or name a file with -o"});
     return of_standard(fd);
   }
-  Descriptor fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644)};
-  if (!fd.is_open())
-    return std::unexpected(Error{"write to " + path, errno, "choose a file that can be written, with -o"});
-  return Output{std::move(fd), -1, path};
+  auto file = open_for_writing(path, 0644);
+  if (!file) return std::unexpected(file.error());
+  return Output{*std::move(file), -1, path};
 }
 
 void Output::begin() const {

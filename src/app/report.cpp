@@ -15,14 +15,28 @@
 
 namespace closewatch {
 
-Report make_report(const Options& options, const Session& session, Engine& engine) {
-  const Started names = started(options);
-  return engine.report({.host = names.host,
-                        .kernel = names.kernel,
-                        .from_ns = session.began_ns(),
-                        .incomplete_reasons = session.blind_spots(),
-                        .with_stacks = options.stacks,
-                        .verbose = options.verbose});
+Report make_report(Feed& feed, ReportFrame frame) {
+  std::vector<std::string> reasons = std::move(frame.blind_spots);
+  for (std::string& spot : blind_spots(feed.engine().refusals())) reasons.push_back(std::move(spot));
+  return feed.engine().report({.host = feed.started().host,
+                               .kernel = feed.started().kernel,
+                               .from_ns = frame.began_ns,
+                               .incomplete_reasons = std::move(reasons),
+                               .with_stacks = frame.with_stacks,
+                               .verbose = frame.verbose});
+}
+
+Report make_report(const Options& options, const Session& session, Feed& feed) {
+  return make_report(feed, {.began_ns = session.began_ns(),
+                            .with_stacks = options.stacks,
+                            .verbose = options.verbose,
+                            .blind_spots = session.blind_spots()});
+}
+
+Exit status_of(const Options& options, const Report& report) {
+  if (!options.fail_on_leak) return Exit::done;
+  if (leaked(report) > 0) return Exit::leak;
+  return report.incomplete_reasons.empty() && report.lost == 0 ? Exit::done : Exit::incomplete;
 }
 
 std::expected<void, Error> write_report(const Options& options, const Report& report, const Output& output) {
@@ -35,24 +49,26 @@ std::expected<void, Error> write_report(const Options& options, const Report& re
 Exit run_report(const Options& options) {
   auto watch = begin_watch(options, STDOUT_FILENO);
   if (!watch) return watch.error();
-  auto& [host_pids, settings, output, source] = *watch;
+  auto& [host_pids, settings, output, record, source] = *watch;
 
   Writer nothing{output.fd(), output.name()};  // only to see that nobody reads any more
   Progress progress{options};
   StackNames stacks{options.stacks};
-  Engine engine{engine_settings(options, settings, host_pids)};
-  Session session{source, engine, progress, nothing, session_settings(options, settings, host_pids)};
+  const Engine::Settings rules = engine_settings(options, settings, host_pids);
+  Engine engine{rules};
+  Feed feed{engine, progress, nothing};
+  Session session{source, feed, session_settings(options, settings, host_pids)};
+  record.serve(session, options, rules);
   session.on_pulse([&] { progress.show(); });
   stacks.serve(session);
   const auto ran = session.run(started(options));
   progress.clear();
   if (!ran) return failed(ran.error());
 
-  const Report report = make_report(options, session, engine);
+  const Report report = make_report(options, session, feed);
   if (auto written = write_report(options, report, output); !written) return failed(written.error());
-  if (!options.fail_on_leak) return Exit::done;
-  if (leaked(report) > 0) return Exit::leak;
-  return report.incomplete_reasons.empty() && report.lost == 0 ? Exit::done : Exit::incomplete;
+  const Exit status = status_of(options, report);
+  return status == Exit::done && !record.is_good() ? Exit::failed : status;
 }
 
 }  // namespace closewatch

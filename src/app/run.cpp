@@ -61,6 +61,8 @@ int run_command(const Options& options, const SignalsBefore& before) {
   if (!settings) return std::to_underlying(refuse(Exit::usage, message_of(settings.error())));
   const auto output = Output::open(options.output, STDERR_FILENO);
   if (!output) return std::to_underlying(refuse(Exit::failed, message_of(output.error())));
+  auto record = Record::open(options);
+  if (!record) return std::to_underlying(refuse(Exit::failed, message_of(record.error())));
 
   auto command = Command::start(options.command_line, *user, before);
   if (!command) return std::to_underlying(refuse(Exit::failed, message_of(command.error())));
@@ -75,8 +77,11 @@ int run_command(const Options& options, const SignalsBefore& before) {
   Writer nothing{-1, "nothing"};  // COMMAND is watched to its end, whether anybody reads its standard error or not
   Progress silent{options};
   StackNames stacks{options.stacks};
-  Engine engine{engine_settings(options, *settings, true)};
-  Session session{*source, engine, silent, nothing, session_settings(options, *settings, true)};
+  const Engine::Settings rules = engine_settings(options, *settings, true);
+  Engine engine{rules};
+  Feed feed{engine, silent, nothing};
+  Session session{*source, feed, session_settings(options, *settings, true)};
+  record->serve(session, options, rules);
   stacks.serve(session);
   session.on_started([&] { command->release(); });
   session.lasts_as_long_as(command->pidfd(), [&](const signalfd_siginfo& info) {
@@ -98,7 +103,7 @@ int run_command(const Options& options, const SignalsBefore& before) {
   if (!ran) return end->exit_status() != 0 ? end->exit_status() : std::to_underlying(Exit::failed);
   name_survivors(*source);
 
-  const Report report = make_report(options, session, engine);
+  const Report report = make_report(options, session, feed);
   const bool worth_telling =
       !options.quiet || options.json || !options.output.empty() || leaked(report) + stuck(report) > 0;
   const int status = status_of(options, *end, report);
@@ -108,7 +113,7 @@ int run_command(const Options& options, const SignalsBefore& before) {
       // A report that was to be read by somebody, and is not there, is not to pass for a good one.
       if (status == 0 && !options.output.empty()) return std::to_underlying(Exit::failed);
     }
-  return status;
+  return status == 0 && !record->is_good() ? std::to_underlying(Exit::failed) : status;
 }
 
 }  // namespace closewatch

@@ -2,7 +2,6 @@
 #include "app/session.hpp"
 
 #include "app/clock.hpp"
-#include "decode/decode.hpp"
 #include "host/descriptors.hpp"
 #include "host/machine.hpp"
 #include "host/namespaces.hpp"
@@ -36,7 +35,6 @@ constexpr std::uint64_t descriptors_every_ns = 10'000'000'000;
 /// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
 constexpr std::uint64_t lookups_a_second = 3000;
 constexpr std::chrono::milliseconds patience_at_end{2000};
-constexpr std::size_t facts_kept = 4096;
 
 }  // namespace
 
@@ -81,8 +79,15 @@ class Signals {
   int fd_ = -1;
 };
 
-Session::Session(KernelSource& source, Engine& engine, Sink& sink, Writer& writer, const Settings& settings)
-    : source_(source), engine_(engine), sink_(sink), writer_(writer), settings_(settings) {}
+Session::Session(KernelSource& source, Feed& feed, const Settings& settings)
+    : source_(source), feed_(feed), engine_(feed.engine()), writer_(feed.writer()), settings_(settings) {
+  feed_.answers_by([this](const Identity& who) { return answer(who); });
+}
+
+void Session::record_to(RecordingWriter& recording, RecordingHead head) {
+  recording_ = &recording;
+  recording_head_ = std::move(head);
+}
 
 std::expected<void, Error> Session::run(Started started) {
   const Signals signals{
@@ -95,13 +100,18 @@ std::expected<void, Error> Session::run(Started started) {
 }
 
 std::expected<void, Error> Session::start(Started started) {
-  tick(now_ns());
   began_ns_ = now_ns();
+  if (recording_ != nullptr) {
+    recording_head_.began_ns = began_ns_;
+    recording_->begin(recording_head_);
+    feed_.record_to(recording_);
+  }
+  tick(began_ns_);
   if (auto walked = walk(Walk::everything); !walked) return walked;
   check_losses();
   started.time_ns = now_ns();
   last_usage_ns_ = started.time_ns;
-  step(started);
+  feed_.step(started);
   if (settings_.census) count_descriptors(false);
   next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   return {};
@@ -138,12 +148,13 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
     sweep_when_due();
     check_losses();
     check_output();
+    check_recording();
     if (on_pulse_) on_pulse_();
   }
 }
 
 std::expected<void, Error> Session::pump() {
-  if (output_error_) return std::unexpected(*output_error_);
+  if (feed_.output_error()) return std::unexpected(*feed_.output_error());
   return writer_.pump();
 }
 
@@ -157,9 +168,9 @@ std::expected<void, Error> Session::stop() {
   if (settings_.census) count_descriptors(true);
   check_losses();
   writer_.lift_limit();
-  if (const std::uint64_t lines = writer_.resume(); lines > 0) step(OutputLost{now_ns(), lines});
+  if (const std::uint64_t lines = writer_.resume(); lines > 0) feed_.step(OutputLost{now_ns(), lines});
   const OwnUsage used = own_usage(settings_.root);
-  step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
+  feed_.step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
   spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
   spdlog::debug("{} transitions found no storage, {} did not fit the state kept", losses_.storage, losses_.missed);
   if (losses_.ring_others > 0)
@@ -173,19 +184,23 @@ std::expected<void, Error> Session::stop() {
       "TIME_WAIT, against the kernel's own list: {} found that no event had told of, {} gone before their time",
       differences.unannounced, differences.early);
   if (losses_.stacks > 0) spdlog::warn("{} stacks found no room", losses_.stacks);
-  if (bad_records_ > 0) spdlog::warn("{} records could not be understood", bad_records_);
+  if (feed_.bad_records() > 0) spdlog::warn("{} records could not be understood", feed_.bad_records());
   if (lookups_skipped_ > 0)
     spdlog::warn("{} processes were too many to look up: their program and command line are not shown",
                  lookups_skipped_);
+  if (recording_ != nullptr) {
+    recording_->end({.blind_spots = blind_spots(), .at_limit = false});
+    check_recording();
+  }
   return writer_.finish(patience_at_end);
 }
 
 void Session::sweep_when_due() {
   const bool due = now_ns() >= next_sweep_ns_;
-  if (!due && !walk_wanted_) return;
-  const bool tables = walk_wanted_ && walk_wanted_->tables;
-  const bool owners = walk_wanted_ && !walk_wanted_->tables;
-  walk_wanted_.reset();
+  const std::optional<WalkWanted> wanted = feed_.take_wanted_walk();
+  if (!due && !wanted) return;
+  const bool tables = wanted && wanted->tables;
+  const bool owners = wanted && !wanted->tables;
   if (auto walked = walk(tables ? Walk::everything : owners ? Walk::owners : Walk::sweep); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what was to be seen by it is not", walked.error().operation,
@@ -205,7 +220,7 @@ std::expected<void, Error> Session::walk(Walk what) {
   std::size_t rows = 0;
   const auto record = [&](std::span<const std::byte> bytes) {
     ++rows;
-    take_record(bytes);
+    feed_.take_record(bytes);
   };
   const auto between = [&] { drain(); };
   // Asked for an owner that is gone: the kernel side believes an absence when two walks agree. One is told of.
@@ -215,7 +230,7 @@ std::expected<void, Error> Session::walk(Walk what) {
   // What happened while it was walked is in the ring, and newer than the rows.
   drain_all();
   answer_stacks();
-  step(WalkDone{now_ns(), began_ns, census});
+  feed_.step(WalkDone{now_ns(), began_ns, census});
   spdlog::debug("a {} took {:.3f} ms, {} rows", what == Walk::sweep ? "sweep" : "walk",
                 static_cast<double>(now_ns() - began_ns) / 1e6, rows);
   return {};
@@ -237,7 +252,7 @@ void Session::count_descriptors(bool sockets_too) {
     } else {
       continue;
     }
-    step(seen);
+    feed_.step(seen);
   }
 }
 
@@ -252,93 +267,51 @@ std::vector<std::string> Session::blind_spots() const {
                     "the start are seen only where a process holds them",
                     closed_namespaces_.size()));
   if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
-  if (bad_records_ > 0) spots.push_back(fmt::format("{} records could not be understood", bad_records_));
+  if (feed_.bad_records() > 0) spots.push_back(fmt::format("{} records could not be understood", feed_.bad_records()));
   if (losses_.ring_others > 0)
     spots.push_back(fmt::format("the ring had no room for {} resets, processes or late closings", losses_.ring_others));
   if (losses_.processes > 0)
     spots.push_back(fmt::format("{} processes could not be announced or followed", losses_.processes));
-  const Engine::Refusals refused = engine_.refusals();
-  if (refused.connections + refused.judged + refused.accounts > 0)
-    spots.push_back(fmt::format("the tables had no room for {} connections",
-                                std::max({refused.connections, refused.judged, refused.accounts})));
-  if (refused.buckets > 0)
-    spots.push_back(fmt::format("{} sockets in TIME_WAIT found no room in the ledger", refused.buckets));
-  if (refused.workloads > 0)
-    spots.emplace_back("there were too many workloads: what grows in those that found no room is not seen");
   return spots;
 }
 
-void Session::take_record(std::span<const std::byte> bytes) {
-  const auto event = decode(bytes);
-  if (event) {
-    step(*event);
-    return;
-  }
-  ++bad_records_;
-  spdlog::debug("a record {} was skipped", name(event.error()));
-}
-
-void Session::step(const Event& event) {
-  facts_.clear();
-  engine_.step(event, facts_);
-  for (const Fact& fact : facts_) {
-    if (const auto* wanted = std::get_if<ProcessWanted>(&fact)) {
-      answer(*wanted);
-    } else if (const auto* stack = std::get_if<StackWanted>(&fact)) {
-      stacks_wanted_.push_back(*stack);
-    } else if (const auto* walk = std::get_if<WalkWanted>(&fact)) {
-      walk_wanted_ = WalkWanted{walk->tables || (walk_wanted_ && walk_wanted_->tables)};
-    } else {
-      if (const auto* gap = std::get_if<Gap>(&fact))
-        spdlog::warn("{} events were lost ({}){}", gap->lost, name(gap->where),
-                     gap->where == Gap::Where::ring ? "; a larger --ring, or fewer events by filters, helps" : "");
-      sink_.take(fact);
-      if (writer_.is_full_enough() && !output_error_)
-        if (auto pumped = writer_.pump(); !pumped) output_error_ = pumped.error();
-    }
-  }
-  // After a snapshot of a hundred thousand: not to be kept for good.
-  if (facts_.capacity() > facts_kept) std::vector<Fact>{}.swap(facts_);
-}
-
-void Session::answer(const ProcessWanted& wanted) {
-  const Identity& who = wanted.process;
+ProcessResolved Session::answer(const Identity& who) {
   ProcessResolved resolved{.key = who.key, .exec_id = who.exec_id, .skipped = false, .exited = false, .details = {}};
   const std::uint64_t second = now_ns() / 1'000'000'000;
   if (second != lookups_second_) {
     lookups_second_ = second;
     lookups_left_ = lookups_a_second;
   }
-  if (!settings_.looks_up_pids) {
-    // Its pid is the host's; this /proc has another process by that number, or none.
-  } else if (lookups_left_ == 0) {
+  // Outside the initial pid namespace its pid is the host's: this /proc has another process by that number, or none.
+  if (!settings_.looks_up_pids) return resolved;
+  if (lookups_left_ == 0) {
     ++lookups_skipped_;
     resolved.skipped = true;
-  } else {
-    --lookups_left_;
-    if (on_process_) on_process_(who);
-    const ProcessTicks process{who.key.pid, who.key.start_ns / ns_per_tick};
-    if (auto details = describe(settings_.root, process))
-      resolved.details = *std::move(details);
-    else
-      resolved.exited = has_ended(settings_.root, process);
+    return resolved;
   }
-  std::vector<Fact> none;
-  engine_.step(resolved, none);
+  --lookups_left_;
+  if (on_process_) on_process_(who);
+  const ProcessTicks process{who.key.pid, who.key.start_ns / ns_per_tick};
+  if (auto details = describe(settings_.root, process))
+    resolved.details = *std::move(details);
+  else
+    resolved.exited = has_ended(settings_.root, process);
+  return resolved;
 }
 
 // Names take their time: what happens meanwhile is read in between.
 void Session::answer_stacks() {
-  for (const StackWanted& wanted : std::exchange(stacks_wanted_, {})) {
+  for (const StackWanted& wanted : feed_.take_wanted_stacks()) {
     if (!name_stack_) return;
-    step(StackResolved{wanted.cookie, wanted.end_read, name_stack_(wanted.stack)});
+    feed_.step(StackResolved{wanted.cookie, wanted.end_read, name_stack_(wanted.stack)});
     drain();
   }
 }
 
 bool Session::drain() {
   const std::uint64_t before_ns = now_ns();
-  const std::size_t taken = source_.drain(round_size, [&](std::span<const std::byte> bytes) { take_record(bytes); });
+  const std::size_t taken =
+      source_.drain(round_size, [&](std::span<const std::byte> bytes) { feed_.take_record(bytes); });
   const bool more = taken >= round_size;
   tick(more ? 0 : before_ns);
   return more;
@@ -353,22 +326,34 @@ void Session::drain_all() {
 
 void Session::tick(std::uint64_t read_until_ns) {
   const std::uint64_t now = now_ns();
-  step(Tick{read_until_ns, static_cast<std::int64_t>(nanoseconds(CLOCK_REALTIME)) - static_cast<std::int64_t>(now)});
+  feed_.step(
+      Tick{read_until_ns, static_cast<std::int64_t>(nanoseconds(CLOCK_REALTIME)) - static_cast<std::int64_t>(now)});
+  if (recording_ != nullptr) recording_->pulse(now);
   if (last_usage_ns_ == 0 || now < last_usage_ns_ + stats_every_ns) return;
   last_usage_ns_ = now;
   const OwnUsage used = own_usage(settings_.root);
-  step(Usage{now, used.cpu_ms, used.rss_bytes});
+  feed_.step(Usage{now, used.cpu_ms, used.rss_bytes});
 }
 
 void Session::check_losses() {
   const KernelLosses losses = source_.losses();
   if (losses.ring != losses_.ring || losses.storage + losses.missed != losses_.storage + losses_.missed)
-    step(LossSeen{now_ns(), losses.ring, losses.storage + losses.missed});
+    feed_.step(LossSeen{now_ns(), losses.ring, losses.storage + losses.missed});
   losses_ = losses;
 }
 
 void Session::check_output() {
-  if (writer_.dropped_before_room() > 0) step(OutputLost{now_ns(), writer_.resume()});
+  if (writer_.dropped_before_room() > 0) feed_.step(OutputLost{now_ns(), writer_.resume()});
+}
+
+// Said once; the run goes on without.
+void Session::check_recording() {
+  if (recording_ == nullptr || recording_->is_open() || std::exchange(recording_ended_, true)) return;
+  if (const auto& error = recording_->error())
+    spdlog::error("cannot {}: {}; {}", error->operation, std::strerror(error->code), error->remedy);
+  else if (recording_->reached_limit())
+    spdlog::warn("the recording {} is at its limit (--record-max): what happens from here on is not in it",
+                 recording_->name());
 }
 
 int Session::patience(bool more) const {

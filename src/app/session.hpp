@@ -4,9 +4,7 @@
 
 // The loop between the kernel and the sinks: the one place with a clock, signals and sight of every room.
 
-#include "app/options.hpp"
-#include "sink/sink.hpp"
-#include "sink/writer.hpp"
+#include "app/feed.hpp"
 #include "source/kernel.hpp"
 
 #include <closewatch/core/engine.hpp>
@@ -42,7 +40,10 @@ class Session {
     std::optional<std::chrono::milliseconds> duration;
   };
 
-  Session(KernelSource& source, Engine& engine, Sink& sink, Writer& writer, const Settings& settings);
+  Session(KernelSource& source, Feed& feed, const Settings& settings);
+
+  /// Keeps every input there. `head` but for when the watching began.
+  void record_to(RecordingWriter& recording, RecordingHead head);
 
   /// Walks what is there, says hello, and goes on until a signal, the end of the time, or nobody reads any more.
   [[nodiscard]] std::expected<void, Error> run(Started started);
@@ -69,7 +70,7 @@ class Session {
     on_signal_ = std::move(signal);
   }
 
-  /// What could not be seen, in sentences; empty: everything that was asked for. To be asked once it has run.
+  /// What the kernel or the machine kept from us, in sentences. To be asked once it has run.
   [[nodiscard]] std::vector<std::string> blind_spots() const;
   /// When the watching began, after boot.
   [[nodiscard]] std::uint64_t began_ns() const { return began_ns_; }
@@ -89,23 +90,21 @@ class Session {
   [[nodiscard]] std::expected<void, Error> walk_tables(bool all);
   [[nodiscard]] std::expected<void, Error> walk_tables_of(const NetworkNamespace& where, bool look);
 
-  /// Decodes one record and lets the engine work on it.
-  void take_record(std::span<const std::byte> bytes);
-  void step(const Event& event);
-  void answer(const ProcessWanted& wanted);
+  [[nodiscard]] ProcessResolved answer(const Identity& who);
   void answer_stacks();
   bool drain();
   /// Until nothing is left in the ring of what was there at the call; what comes meanwhile may stay.
   void drain_all();
   void check_losses();
   void check_output();
+  void check_recording();
   /// `read_until_ns`: what happened before has been read; 0 where that is not known.
   void tick(std::uint64_t read_until_ns);
   [[nodiscard]] int patience(bool more) const;
 
   KernelSource& source_;
+  Feed& feed_;
   Engine& engine_;
-  Sink& sink_;
   Writer& writer_;
   Settings settings_;
   std::function<void()> on_resize_;
@@ -119,16 +118,14 @@ class Session {
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t failed_walks_ = 0;
   std::uint64_t descriptors_counted_ns_ = 0;
-  std::vector<Fact> facts_;
-  std::optional<WalkWanted> walk_wanted_;
-  std::vector<StackWanted> stacks_wanted_;  ///< of the walk under way
   KernelLosses losses_;
-  std::uint64_t bad_records_ = 0;
+  RecordingWriter* recording_ = nullptr;
+  RecordingHead recording_head_;
+  bool recording_ended_ = false;  ///< and that was said
   std::uint64_t lookups_left_ = 0;  ///< of this second
   std::uint64_t lookups_second_ = 0;
   std::uint64_t lookups_skipped_ = 0;
   std::uint64_t last_usage_ns_ = 0;
-  std::optional<Error> output_error_;
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once
   std::map<std::uint32_t, std::uint64_t> tables_walked_ns_;  ///< when the last walk of a namespace's tables began
   std::uint64_t next_tables_ns_ = 0;

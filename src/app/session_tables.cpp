@@ -37,7 +37,7 @@ std::expected<void, Error> Session::walk_tables(bool all) {
   }
   // Where not everything could be looked at they may live on: their buckets end by their own clocks.
   if (search.whole)
-    for (const std::uint32_t netns : wanted) step(NamespaceGone{now_ns(), netns});
+    for (const std::uint32_t netns : wanted) feed_.step(NamespaceGone{now_ns(), netns});
   // The inode of a namespace that has gone is given out again.
   const std::vector<std::uint32_t> left = engine_.namespaces_with_buckets();
   std::erase_if(tables_walked_ns_,
@@ -47,7 +47,7 @@ std::expected<void, Error> Session::walk_tables(bool all) {
 }
 
 std::expected<void, Error> Session::walk_tables_of(const NetworkNamespace& where, bool look) {
-  const auto record = [&](std::span<const std::byte> bytes) { take_record(bytes); };
+  const auto record = [&](std::span<const std::byte> bytes) { feed_.take_record(bytes); };
   const std::uint64_t walk_began_ns = now_ns();
   // What was opened before has been met by the last walk, or by the first.
   const auto last = tables_walked_ns_.find(where.inode);
@@ -74,8 +74,8 @@ std::expected<void, Error> Session::walk_tables_of(const NetworkNamespace& where
   tables_walked_ns_[where.inode] = walk_began_ns;
   // What happened meanwhile is read before the walk is concluded (WalkDone).
   done.time_ns = now_ns();
-  step(done);
-  if (seen) step(NamespaceSeen{done.time_ns, where.inode, *std::move(seen)});
+  feed_.step(done);
+  if (seen) feed_.step(NamespaceSeen{done.time_ns, where.inode, *std::move(seen)});
   return {};
 }
 

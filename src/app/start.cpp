@@ -125,9 +125,11 @@ std::expected<Watch, Exit> begin_watch(const Options& options, int standard) {
   if (!settings) return std::unexpected(refuse(Exit::usage, message_of(settings.error())));
   auto output = Output::open(options.output, standard);
   if (!output) return std::unexpected(refuse(Exit::failed, message_of(output.error())));
+  auto record = Record::open(options);
+  if (!record) return std::unexpected(refuse(Exit::failed, message_of(record.error())));
   auto source = attached_source(*settings, host_pids);
   if (!source) return std::unexpected(refuse(Exit::failed, source.error()));
-  return Watch{host_pids, *std::move(settings), *std::move(output), *std::move(source)};
+  return Watch{host_pids, *std::move(settings), *std::move(output), *std::move(record), *std::move(source)};
 }
 
 Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
@@ -135,7 +137,8 @@ Engine::Settings engine_settings(const Options& options, const KernelSettings& k
       .filters_processes = !kernel.pids.empty() || !kernel.comms.empty() || kernel.cgroup_id != 0,
       .sees_all_sockets = kernel.pids.empty() && kernel.comms.empty() && kernel.cgroup_id == 0 &&
                           kernel.local_ports.empty() && kernel.remote_ports.empty() && kernel.ipv4 && kernel.ipv6,
-      .keeps_accounts = options.command != Subcommand::trace,
+      // A recording is to have the answers that a report asks for.
+      .keeps_accounts = options.command != Subcommand::trace || !options.record.empty(),
       .detector = {.leak_after_ns = nanoseconds(options.leak_after),
                    .sweep_ns = nanoseconds(options.sweep),
                    .sanitizer = options.command == Subcommand::run,
@@ -148,7 +151,7 @@ Session::Settings session_settings(const Options& options, const KernelSettings&
           .netns = kernel.netns,
           .looks_up_pids = host_pids,
           .quiet = options.quiet,
-          .census = options.command != Subcommand::trace,
+          .census = options.command != Subcommand::trace || !options.record.empty(),
           .ring_bytes = options.ring_bytes,
           .sweep = options.sweep,
           .duration = options.duration};

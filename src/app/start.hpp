@@ -7,6 +7,7 @@
 #include "app/messages.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/record.hpp"
 #include "app/session.hpp"
 #include "source/kernel.hpp"
 
@@ -39,6 +40,7 @@ struct Watch {
   bool host_pids = false;  ///< pids are those of the initial pid namespace
   KernelSettings settings;
   Output output;
+  Record record;
   KernelSource source;
 };
 /// Results go to `standard` (a descriptor) where the options name no file. Why it can't be done has been said.
