@@ -7,7 +7,7 @@
 #include "input.hpp"
 #include "output.hpp"
 
-#include "decode/decode.hpp"
+#include "app/feed.hpp"
 #include "sink/json.hpp"
 #include "sink/report_json.hpp"
 #include "sink/report_text.hpp"
@@ -16,6 +16,7 @@
 #include <closewatch/abi/record.h>
 #include <closewatch/core/engine.hpp>
 
+#include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -194,6 +195,19 @@ class Captured {
   Writer writer_;
 };
 
+class Both final : public Sink {
+ public:
+  Both(Sink& one, Sink& other) : one_(one), other_(other) {}
+  void take(const Fact& fact) override {
+    one_.take(fact);
+    other_.take(fact);
+  }
+
+ private:
+  Sink& one_;
+  Sink& other_;
+};
+
 class Run {
  public:
   explicit Run(Input input)
@@ -203,7 +217,10 @@ class Run {
         json_out_((drawn_ & 32U) != 0 ? 4096 : std::size_t{1} << 24U),
         text_out_(std::size_t{1} << 24U),
         json_(json_out_.writer(), EventTypes::all()),
-        text_(text_out_.writer(), EventTypes::all(), {.wide = (drawn_ & 64U) != 0, .utf8 = (drawn_ & 128U) != 0}) {}
+        text_(text_out_.writer(), EventTypes::all(), {.wide = (drawn_ & 64U) != 0, .utf8 = (drawn_ & 128U) != 0}),
+        feed_(engine_, both_, json_out_.writer()) {
+    feed_.answers_by([this](const Identity& who) { return answer(who); });
+  }
 
   /// All that was written, checked.
   std::string play() {
@@ -354,24 +371,18 @@ class Run {
   }
 
   void take_bytes(std::string_view bytes) {
-    if (const auto event = decode(std::as_bytes(std::span{bytes.data(), bytes.size()}))) step(*event);
+    feed_.take_record(std::as_bytes(std::span{bytes}));
+    name_stacks();
   }
 
-  // As the session does it.
   void step(const Event& event) {
-    std::vector<Fact> facts;
-    engine_.step(event, facts);
-    for (const Fact& fact : facts) {
-      if (const auto* wanted = std::get_if<ProcessWanted>(&fact)) {
-        answer(*wanted);
-      } else if (const auto* stack = std::get_if<StackWanted>(&fact)) {
-        stacks_wanted_.push_back(*stack);
-      } else if (std::get_if<WalkWanted>(&fact) == nullptr) {
-        json_.take(fact);
-        text_.take(fact);
-      }
-    }
-    for (const StackWanted& wanted : std::exchange(stacks_wanted_, {})) {
+    feed_.step(event);
+    name_stacks();
+  }
+
+  // Names are asked for behind what asked; an address with a name in the input has it.
+  void name_stacks() {
+    for (const StackWanted& wanted : feed_.take_wanted_stacks()) {
       Stack stack;
       for (const std::uint64_t address : wanted.stack.addresses) {
         Frame frame;
@@ -383,8 +394,7 @@ class Run {
     }
   }
 
-  void answer(const ProcessWanted& wanted) {
-    const Identity& who = wanted.process;
+  ProcessResolved answer(const Identity& who) {
     ProcessResolved resolved{.key = who.key, .exec_id = who.exec_id, .skipped = false, .exited = false, .details = {}};
     const std::uint8_t drawn = input_.byte();
     resolved.skipped = drawn == 0xff;
@@ -394,9 +404,7 @@ class Run {
       resolved.details.cmdline = std::string{input_.text(drawn)};
       resolved.details.cgroup = std::string{input_.text(drawn)};
     }
-    std::vector<Fact> none;
-    engine_.step(resolved, none);
-    demand(none.empty(), "an answer made facts");
+    return resolved;
   }
 
   std::string checked_stream() {
@@ -444,13 +452,19 @@ class Run {
   Captured text_out_;
   JsonSink json_;
   TextSink text_;
+  Both both_{json_, text_};
+  Feed feed_;
   LossSeen losses_;
-  std::vector<StackWanted> stacks_wanted_;
   std::uint64_t now_ns_ = boot_ns;
   bool started_ = false;
 };
 
 }  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  spdlog::set_level(spdlog::level::off);
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string first = Run{Input{data, size}}.play();

@@ -54,12 +54,12 @@ def play_in_sight(case, settings, hidden):
         began = hidden.begin()
         try:
             return play(case, settings)
-        except Failure:
+        except Failure as failure:
             unseen = hidden.count(began)
             if not unseen or number == PLAYS_AT_MOST:
                 raise
-            print(f"# {case.name}: the kernel hid {unseen} transitions from BPF (softirq on a thread of pid 1); again",
-                  flush=True)
+            print(f"# {case.name}: the kernel hid {unseen} transitions from BPF (softirq on a thread of pid 1); again, "
+                  f"after: {str(failure).splitlines()[0]}", flush=True)
 
 
 class SanitizerMessages:

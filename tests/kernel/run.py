@@ -92,6 +92,8 @@ def main():
         print(f"not built: {', '.join(map(str, missing))}: run scripts/build first", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, interrupted)
+    # A shell's background job has it ignored, and so would all that is started from here: many cases end by a Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     remove_stale_netns()
     obstacle = why_not_traceable(settings)
     counts = {"passed": 0, "failed": 0, "skipped": 0}
