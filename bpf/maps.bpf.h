@@ -35,6 +35,9 @@ struct user {
   __u32 exec_id;
 };
 
+/* All that had come into the ring, in bytes, when its reader was last woken for what waits there. */
+__u64 woken_at = 0;
+
 /* What is known of a socket. A child that comes in on a listener starts with a copy of the listener's. */
 struct socket_state {
   /*

@@ -9,7 +9,7 @@ cd "$root" || exit 1
 export PATH="$PATH:/usr/sbin:/sbin"
 
 build_packages=(cmake ninja-build pkg-config g++ clang-19 bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev linux-libc-dev
-  libspdlog-dev libfmt-dev libcli11-dev libzstd-dev nlohmann-json3-dev)
+  libcap-dev libspdlog-dev libfmt-dev libcli11-dev libzstd-dev nlohmann-json3-dev)
 test_packages=("${build_packages[@]}" catch2 clang-format-19 clang-tidy-19 python3 python3-jsonschema
   iproute2 procps util-linux libclang-rt-19-dev)
 fuzz_packages=("${build_packages[@]}" libclang-rt-19-dev)

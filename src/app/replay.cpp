@@ -26,9 +26,10 @@ constexpr std::size_t most_known = 65'536;
 constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
 
 std::expected<RecordingReader, Error> open_recording(const std::string& path) {
-  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+  const bool standard = path == "-";
+  Descriptor file{standard ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
   if (!file.is_open()) return std::unexpected(Error{"read the recording " + path, errno, ""});
-  return RecordingReader::open(std::move(file), path);
+  return RecordingReader::open(std::move(file), standard ? "standard input" : path);
 }
 
 /// The rules by which the run was judged, or --leak-after.

@@ -257,7 +257,7 @@ void Session::count_descriptors(bool sockets_too) {
 }
 
 std::vector<std::string> Session::blind_spots() const {
-  std::vector<std::string> spots;
+  std::vector<std::string> spots = settings_.limits;
   if (!settings_.looks_up_pids)
     spots.emplace_back(
         "not in the initial pid namespace: holders are seen only in this one, and nothing is looked up by pid");

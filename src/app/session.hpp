@@ -38,6 +38,7 @@ class Session {
     std::uint32_t ring_bytes = 0;
     std::chrono::milliseconds sweep{5000};  ///< from one walk over the sockets to the next
     std::optional<std::chrono::milliseconds> duration;
+    std::vector<std::string> limits;  ///< what a missing privilege keeps from us, in sentences
   };
 
   Session(KernelSource& source, Feed& feed, const Settings& settings);

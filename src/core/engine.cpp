@@ -216,11 +216,14 @@ bool Engine::owner_is_gone(const TransitionSeen& seen) const {
 void Engine::ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
   if (!owner_is_gone(seen) || !is_closing(seen.to) || !want_owner_walk(facts)) return;
   pending.awaits_owner = true;
+  ++awaiting_owner_;
   pending.until_ns = seen.time_ns + owner_wait_ns;
 }
 
 // Whoever closes it had it when its peer did so, moments ago.
 void Engine::answer_by_closer(const TransitionSeen& closing) {
+  // Of thousands that wait for a reset or behind one, none as a rule waits for its owner.
+  if (awaiting_owner_ == 0) return;
   if (closing.attribution != Attribution::closer || processes_.has_exited(closing.process.key)) return;
   for (Pending& pending : pending_) {
     if (!pending.awaits_owner) continue;
@@ -234,6 +237,7 @@ void Engine::answer_by_closer(const TransitionSeen& closing) {
 
 void Engine::settle(Pending& pending, const TransitionSeen& seen, bool owner_settled) {
   pending.awaits_owner = false;
+  --awaiting_owner_;
   pending.owner_settled = owner_settled;
   pending.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
 }
@@ -248,6 +252,7 @@ void Engine::tell(Fact fact, std::vector<Fact>& facts) {
 void Engine::release(std::vector<Fact>& facts, bool all) {
   while (!pending_.empty() && (all || pending_.front().until_ns <= now_ns_)) {
     Pending& pending = pending_.front();
+    if (pending.awaits_owner) --awaiting_owner_;
     if (auto* fact = std::get_if<Fact>(&pending.what))
       facts.push_back(std::move(*fact));
     else

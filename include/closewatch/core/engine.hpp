@@ -185,7 +185,7 @@ class Engine {
   void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
   void answer_owners();
   void answer_by_closer(const TransitionSeen& closing);
-  static void settle(Pending& pending, const TransitionSeen& seen, bool owner_settled);
+  void settle(Pending& pending, const TransitionSeen& seen, bool owner_settled);
   void release(std::vector<Fact>& facts, bool all = false);
   void conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
   [[nodiscard]] Transition transition_of(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
@@ -219,6 +219,7 @@ class Engine {
   std::map<std::uint32_t, NamespaceHealth> namespaces_;
   std::map<std::uint32_t, std::uint64_t> without_port_;  ///< connect() that found none, by namespace
   std::deque<Pending> pending_;
+  std::size_t awaiting_owner_ = 0;  ///< of those
   std::vector<Judgement> early_judgements_;
   std::vector<SocketRow> rows_;  ///< of the walk under way
   std::vector<SocketRow> census_;
