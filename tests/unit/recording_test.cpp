@@ -215,7 +215,7 @@ TEST_CASE("recording: an item that its reader would not take is not written", "[
   std::optional<Error> error;
   const Bytes bytes = recording([&](RecordingWriter& writer) {
     writer.begin(some_head());
-    writer.put(Bytes((std::size_t{4} << 20U) + 1));
+    writer.put(Bytes((std::size_t{256} << 10U) + 1));
     error = writer.error();
   });
   REQUIRE(error);
