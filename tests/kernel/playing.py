@@ -2,7 +2,7 @@
 """Plays cases, several at a time: each group of cases in a process of its own, so that nothing is shared but the kernel.
 
 Most of a case's time is waiting. Each has its own network namespaces and looks at these alone; what concerns the whole
-machine (Case.alone says why) is played when nothing else is.
+machine, or takes all of it, (Case.alone says why) is played when nothing else is.
 """
 import json
 import os
@@ -19,6 +19,9 @@ from case import play
 from harness import Failure, Skip
 
 PLAYS_AT_MOST = 4
+# What fails beside others is played again alone, and that counts: a case may have come too late because of them. Where
+# more than this fail it is not because of the others.
+AGAIN_AT_MOST = 8
 
 
 @dataclass
@@ -133,23 +136,29 @@ def start(group, settings, obstacle, hidden):
         os._exit(0)  # verdicts alone count
 
 
-def finish(played, counts):
-    """Prints what it said, and counts. A case without a verdict has failed: its process ended over it."""
+def finish(played):
+    """{number: verdict}, and what was said. A case without a verdict has failed: its process ended over it."""
     played.said.seek(0)
-    sys.stdout.buffer.write(played.said.read())
+    said = played.said.read().decode("utf-8", "replace")
     played.verdicts.seek(0)
     verdicts = dict(json.loads(line) for line in played.verdicts)
     for number, case in played.group.cases:
         if number not in verdicts:
-            print(f"not ok {number} {case.name}\n  the process that played it ended without a verdict")
-        counts[verdicts.get(number, "failed")] += 1
-    sys.stdout.flush()
+            said += f"not ok {number} {case.name}\n  the process that played it ended without a verdict\n"
+            verdicts[number] = "failed"
     played.said.close()
     played.verdicts.close()
+    return verdicts, said
 
 
-def play_groups(groups, jobs, settings, obstacle, hidden, counts):
-    """At most `jobs` at a time."""
+def tell(verdicts, said, counts):
+    print(said, end="", flush=True)
+    for verdict in verdicts.values():
+        counts[verdict] += 1
+
+
+def play_groups(groups, jobs, settings, obstacle, hidden):
+    """At most `jobs` at a time; yields (group, verdicts, what was said) as they end."""
     at_work = {}
     waiting = list(groups)
     try:
@@ -159,24 +168,38 @@ def play_groups(groups, jobs, settings, obstacle, hidden, counts):
                 at_work[played.pid] = played
             pid, _ = os.wait()
             if pid in at_work:
-                finish(at_work.pop(pid), counts)
-    except KeyboardInterrupt:
+                played = at_work.pop(pid)
+                yield played.group, *finish(played)
+    except (KeyboardInterrupt, GeneratorExit):
         # Each puts away what it has made.
         for pid in at_work:
             os.kill(pid, signal.SIGTERM)
-        for pid, played in at_work.items():
+        for pid in at_work:
             os.waitpid(pid, 0)
-            finish(played, counts)
         raise
 
 
 def play_all(cases, settings, obstacle, hidden, counts):
     """counts: {'passed': n, 'failed': n, 'skipped': n}, added to"""
     groups = grouped(cases)
-    if settings.jobs == 1:
-        play_groups(groups, 1, settings, obstacle, hidden, counts)
-        return
-    together = [group for group in groups if not group.alone]
+    together = [] if settings.jobs == 1 else [group for group in groups if not group.alone]
     together.sort(key=lambda group: -len(group.cases))  # a run that cases share takes a minute: not to begin last
-    play_groups(together, settings.jobs, settings, obstacle, hidden, counts)
-    play_groups([group for group in groups if group.alone], 1, settings, obstacle, hidden, counts)
+    failed = []
+    for group, verdicts, said in play_groups(together, settings.jobs, settings, obstacle, hidden):
+        if "failed" in verdicts.values():
+            failed.append((group, verdicts, said))
+        else:
+            tell(verdicts, said, counts)
+    again = []
+    for group, verdicts, said in failed:
+        if len(failed) > AGAIN_AT_MOST:
+            tell(verdicts, said, counts)
+        else:
+            print("".join(f"# beside others: {line}\n" for line in said.splitlines() if not line.startswith("ok")), end="")
+            again.append(group)
+    alone = [group for group in groups if group not in together] + again
+    for _, verdicts, said in play_groups(alone, 1, settings, obstacle, hidden):
+        tell(verdicts, said, counts)
+    if again:
+        names = [case.name for group in again for _, case in group.cases[:1]]
+        print(f"# failed beside others, and played again alone: {', '.join(names)}")
