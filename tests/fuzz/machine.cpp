@@ -81,7 +81,7 @@ void ask() {
   static_cast<void>(in_initial_pid_namespace(root()));
   static_cast<void>(in_another_user_namespace(root()));
   static_cast<void>(network_namespaces(root()));
-  static_cast<void>(preflight(root()));
+  static_cast<void>(preflight(root(), {}));
   for (const Check& check : checks(root())) demand(!check.id.empty(), "a check without a name");
   static_cast<void>(look_at_tcp(root()));
   static_cast<void>(time_wait_overflows(root()));

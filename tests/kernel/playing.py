@@ -121,18 +121,18 @@ def start(group, settings, obstacle, hidden):
     pid = os.fork()
     if pid:
         return Played(pid, group, said, verdicts)
+    messages = SanitizerMessages()
     try:
         os.setpgid(0, 0)  # a Ctrl-C is the runner's: it ends each of us once
         os.dup2(said.fileno(), 1)
-        messages = SanitizerMessages()
         for number, case in group.cases:
             verdict = run_case(number, case, settings, obstacle, hidden, messages)
             verdicts.write(json.dumps([number, verdict]) + "\n")
             verdicts.flush()
-        messages.end()
     except KeyboardInterrupt:
         pass
     finally:
+        messages.end()
         os._exit(0)  # verdicts alone count
 
 

@@ -154,12 +154,12 @@ TEST_CASE("recording: much at once goes out in blocks that a reader takes", "[re
       for (auto& state : raw.states_ns) state = random();
       writer.put(bytes_of(raw));
     }
-    writer.put(Event{
-        ProcessResolved{.key = {1, 2},
-                        .exec_id = 0,
-                        .skipped = false,
-                        .exited = false,
-                        .details = {.exe = {}, .cmdline = std::string(200 << 10, 'a'), .cgroup = {}, .container = {}}}});
+    writer.put(Event{ProcessResolved{
+        .key = {1, 2},
+        .exec_id = 0,
+        .skipped = false,
+        .exited = false,
+        .details = {.exe = {}, .cmdline = std::string(200 << 10, 'a'), .cgroup = {}, .container = {}}}});
     writer.end({});
   });
   const ReadOut out = read_out(bytes);
