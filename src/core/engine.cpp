@@ -436,8 +436,10 @@ std::shared_ptr<const ProcessEntry> Engine::entry_of(const Identity& identity, s
   return std::move(found.entry);
 }
 
+// The times of a recording are anybody's: what is not between 1970 and 2262 is 1970.
 std::int64_t Engine::realtime(std::uint64_t time_ns) const {
-  return static_cast<std::int64_t>(time_ns) + realtime_offset_ns_;
+  const std::uint64_t sum = time_ns + static_cast<std::uint64_t>(realtime_offset_ns_);
+  return std::max(static_cast<std::int64_t>(sum), std::int64_t{0});
 }
 
 TotalsSoFar Engine::totals(std::uint64_t cpu_ms, std::uint64_t rss_bytes) const {

@@ -287,7 +287,8 @@ CHANGED = ("net.ipv4.tcp_fin_timeout=15",)
 
 CASES = [
     Case("doctor_root", play=as_root, netns=("", "2")),
-    Case("doctor_nothing_stays", play=nothing_stays, needs="/usr/sbin/bpftool"),
+    Case("doctor_nothing_stays", play=nothing_stays, needs="/usr/sbin/bpftool",
+         alone="it looks at every BPF program of the machine"),
     Case("doctor_nobody", play=as_nobody, sysctls=CHANGED),
     Case("doctor_without_bpf", play=without(["bpf", "sys_admin"], ["cap_bpf", "cap_sys_admin"], False)),
     Case("doctor_without_perfmon", play=without(["perfmon", "sys_admin"], ["cap_perfmon", "cap_sys_admin"], False)),

@@ -215,8 +215,11 @@ class Watch:
 
     def wait_ready(self, quiet=False, patience=20.0):
         def ready():
+            # One look may be over before we have looked.
+            if self.file.exists() and self.file.stat().st_size if quiet else "closewatch: watching" in self.stderr():
+                return True
             self.must_run()
-            return self.file.exists() and self.file.stat().st_size if quiet else "closewatch: watching" in self.stderr()
+            return False
         poll(ready, "closewatch to be watching", patience)
         if self.wrapped:
             self.pid = self.innermost()

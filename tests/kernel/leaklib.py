@@ -178,7 +178,7 @@ class Gathering:
             workload.port = FIRST_PORT + number
 
     def cases(self):
-        return [Case(workload.name, play=self.player(workload), netns=()) for workload in self.workloads]
+        return [Case(workload.name, play=self.player(workload), netns=(), group="gathering") for workload in self.workloads]
 
     def player(self, workload):
         def play(stage):
