@@ -67,9 +67,11 @@ constexpr std::array rows{
     Row{CAP_SETGID, "CAP_SETGID", CAP_SETGID, Kept::watching, Status::ok,
         [](const Undertaking& what) { return what.stacks && what.as_root; }, "only with --stacks, started as root",
         "likewise, in no group", "it is read in the groups that closewatch runs in"},
+    // Without it the end of that reader, which is somebody else by then, would be waited for without end.
     Row{CAP_KILL, "CAP_KILL", CAP_KILL, Kept::watching, Status::ok,
-        [](const Undertaking& what) { return what.command; }, "only for run",
-        "to pass signals on to a COMMAND that has become another user",
+        [](const Undertaking& what) { return what.command || (what.stacks && what.as_root); },
+        "only for run, and with --stacks, started as root",
+        "to pass signals on to a COMMAND that has become another user, and to end a reader of debugging information",
         "Ctrl-C and SIGTERM do not reach such a COMMAND through closewatch"},
 };
 
