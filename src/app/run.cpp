@@ -63,6 +63,7 @@ int run_command(const Options& options, const SignalsBefore& before) {
   if (!output) return std::to_underlying(refuse(Exit::failed, message_of(output.error())));
   auto record = Record::open(options);
   if (!record) return std::to_underlying(refuse(Exit::failed, message_of(record.error())));
+  if (record->is_in(*output)) return std::to_underlying(refuse(Exit::usage, recorded_over_results));
 
   auto command = Command::start(options.command_line, *user, before);
   if (!command) return std::to_underlying(refuse(Exit::failed, message_of(command.error())));

@@ -147,6 +147,7 @@ std::expected<Watch, Exit> begin_watch(const Options& options, int standard) {
   if (!output) return std::unexpected(refuse(Exit::failed, message_of(output.error())));
   auto record = Record::open(options);
   if (!record) return std::unexpected(refuse(Exit::failed, message_of(record.error())));
+  if (record->is_in(*output)) return std::unexpected(refuse(Exit::usage, recorded_over_results));
   auto attached = attached_source(options, *settings, host_pids);
   if (!attached) return std::unexpected(refuse(Exit::failed, attached.error()));
   return Watch{host_pids,          *std::move(settings),        *std::move(output),

@@ -67,9 +67,11 @@ constexpr std::array rows{
     Row{CAP_SETGID, "CAP_SETGID", CAP_SETGID, Kept::watching, Status::ok,
         [](const Undertaking& what) { return what.stacks && what.as_root; }, "only with --stacks, started as root",
         "likewise, in no group", "it is read in the groups that closewatch runs in"},
+    // Without it the end of that reader, which is somebody else by then, would be waited for without end.
     Row{CAP_KILL, "CAP_KILL", CAP_KILL, Kept::watching, Status::ok,
-        [](const Undertaking& what) { return what.command; }, "only for run",
-        "to pass signals on to a COMMAND that has become another user",
+        [](const Undertaking& what) { return what.command || (what.stacks && what.as_root); },
+        "only for run, and with --stacks, started as root",
+        "to pass signals on to a COMMAND that has become another user, and to end a reader of debugging information",
         "Ctrl-C and SIGTERM do not reach such a COMMAND through closewatch"},
 };
 
@@ -205,12 +207,12 @@ std::expected<void, Error> give_up_all_but(Capabilities kept) {
   const CapabilitySet left{cap_init()};
   if (!now || !left) return failed();
   if (is_in(now.get(), CAP_SETPCAP, CAP_EFFECTIVE) && !empty_bounding_set(kept)) return failed();
-  if (cap_reset_ambient() != 0) return failed();
   for (cap_value_t capability = 0; capability < cap_max_bits(); ++capability) {
     if (!has(kept, static_cast<unsigned>(capability)) || !is_in(now.get(), capability, CAP_PERMITTED)) continue;
     for (const cap_flag_t which : {CAP_PERMITTED, CAP_EFFECTIVE})
       if (cap_set_flag(left.get(), which, 1, &capability, CAP_SET) != 0) return failed();
   }
+  // The inheritable set is empty, and with it goes the ambient one.
   if (cap_set_proc(left.get()) != 0) return failed();
   return {};
 }

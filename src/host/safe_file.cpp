@@ -97,7 +97,7 @@ class Walk {
   /// Takes it off the rest, which is empty after the last; a path that ends with a slash has a last name of its own.
   std::string next_name() {
     rest_.erase(0, rest_.find_first_not_of('/'));
-    const std::string name = rest_.substr(0, rest_.find('/'));
+    std::string name = rest_.substr(0, rest_.find('/'));
     rest_.erase(0, name.size());
     if (rest_.empty()) return name == "." || name == ".." ? "" : name;
     return name;

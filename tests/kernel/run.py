@@ -20,6 +20,7 @@ from hidden import HiddenTransitions  # noqa: E402
 from playing import play_all  # noqa: E402
 import cases_before  # noqa: E402
 import cases_bucket  # noqa: E402
+import cases_chaos  # noqa: E402
 import cases_close  # noqa: E402
 import cases_command  # noqa: E402
 import cases_doctor  # noqa: E402
@@ -30,14 +31,19 @@ import cases_leak  # noqa: E402
 import cases_minute  # noqa: E402
 import cases_owner  # noqa: E402
 import cases_ports  # noqa: E402
+import cases_privileges  # noqa: E402
+import cases_record  # noqa: E402
+import cases_replay  # noqa: E402
 import cases_report  # noqa: E402
 import cases_run  # noqa: E402
+import cases_systemd  # noqa: E402
 import cases_timewait  # noqa: E402
 import cases_tun  # noqa: E402
 
 MODULES = [cases_close, cases_tun, cases_owner, cases_before, cases_filter, cases_run, cases_edges,
            cases_flood, cases_leak, cases_report, cases_command, cases_doctor, cases_timewait,
-           cases_bucket, cases_ports, cases_minute]
+           cases_bucket, cases_ports, cases_privileges, cases_systemd, cases_record, cases_replay, cases_chaos,
+           cases_minute]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 

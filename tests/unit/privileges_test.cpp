@@ -70,7 +70,8 @@ TEST_CASE("what is kept while it watches, by what it is about to do", "[host][pr
   CHECK(kept_while_watching(all, {.other_namespaces = false, .counts_descriptors = false}) == bits({CAP_SYS_PTRACE}));
   CHECK(kept_while_watching(all, {.other_namespaces = false, .counts_descriptors = false, .stacks = true}) ==
         bits({CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH}));
-  CHECK(kept_while_watching(all, {.stacks = true, .as_root = true}) == (usual_ones | bits({CAP_SETUID, CAP_SETGID})));
+  CHECK(kept_while_watching(all, {.stacks = true, .as_root = true}) ==
+        (usual_ones | bits({CAP_SETUID, CAP_SETGID, CAP_KILL})));
   CHECK(kept_while_watching(all, {.as_root = true}) == usual_ones);
   CHECK(kept_while_watching(all, {.command = true}) == (usual_ones | bits({CAP_KILL})));
   CHECK(kept_while_watching(all, {.old_kernel = true}) == (usual_ones | bits({CAP_BPF})));
