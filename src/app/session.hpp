@@ -118,6 +118,7 @@ class Session {
   std::uint64_t began_ns_ = 0;
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t failed_walks_ = 0;
+  bool owes_tables_ = false;  ///< a walk over all failed
   std::uint64_t descriptors_counted_ns_ = 0;
   KernelLosses losses_;
   RecordingWriter* recording_ = nullptr;

@@ -78,7 +78,7 @@ void JsonSink::append_connection(const Connection& connection) {
 const JsonSink::WrittenProcess& JsonSink::written(const Process& process) {
   const std::size_t hash = std::hash<const void*>{}(process.entry.get()) / alignof(std::max_align_t);
   WrittenProcess& slot = processes_[hash % processes_.size()];
-  if (slot.entry == process.entry && slot.identity == process.identity && slot.exited == process.entry->exited)
+  if (slot.entry == process.entry && slot.identity == process.identity && slot.exited == process.has_exited())
     return slot;
   Buffer text;
   json::append_process(text, process);
@@ -88,7 +88,7 @@ const JsonSink::WrittenProcess& JsonSink::written(const Process& process) {
   slot.mention = text.size();
   slot.entry = process.entry;
   slot.identity = process.identity;
-  slot.exited = process.entry->exited;
+  slot.exited = process.has_exited();
   return slot;
 }
 
