@@ -21,6 +21,7 @@ from harness import Failure, Skip, remove_stale_netns  # noqa: E402
 from hidden import HiddenTransitions  # noqa: E402
 import cases_before  # noqa: E402
 import cases_bucket  # noqa: E402
+import cases_chaos  # noqa: E402
 import cases_close  # noqa: E402
 import cases_command  # noqa: E402
 import cases_doctor  # noqa: E402
@@ -38,7 +39,7 @@ import cases_tun  # noqa: E402
 
 MODULES = [cases_close, cases_tun, cases_owner, cases_before, cases_filter, cases_run, cases_edges,
            cases_flood, cases_leak, cases_report, cases_command, cases_doctor, cases_timewait,
-           cases_bucket, cases_ports, cases_minute]
+           cases_bucket, cases_ports, cases_chaos, cases_minute]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
