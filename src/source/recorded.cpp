@@ -367,7 +367,13 @@ std::optional<RecordedItem> recorded(const Event& event) {
 std::expected<std::variant<RecordingHead, RecordingEnd, Event>, std::string> from_recorded(std::uint16_t kind,
                                                                                            std::string_view json) {
   try {
-    return item_of(static_cast<ItemKind>(kind), Json::parse(json));
+    // Ours are flat. What is forged could be all brackets, each of which takes eighty times its own size.
+    const auto refuse_depth = [](int depth, Json::parse_event_t, const Json&) -> bool {
+      constexpr int deepest = 8;
+      if (depth > deepest) throw Misfit("nested too deep");
+      return true;
+    };
+    return item_of(static_cast<ItemKind>(kind), Json::parse(json, refuse_depth));
   } catch (const Misfit& misfit) {
     return std::unexpected(misfit.what());
   } catch (const Json::exception&) {

@@ -42,7 +42,7 @@ static_assert(sizeof(ItemHeader) == 8);
 
 constexpr std::size_t worth_a_block = std::size_t{1} << 20U;
 /// As JSON in memory an item is some eighty times as large at worst, and those that are made are a few KiB.
-constexpr std::size_t largest_item = std::size_t{256} << 10U;
+constexpr std::size_t largest_item = std::size_t{1} << 20U;
 constexpr std::size_t largest_block = worth_a_block + largest_item + sizeof(ItemHeader);
 /// A window as large as the block: zstd takes no more memory than this for it.
 constexpr int largest_window_log = 23;
