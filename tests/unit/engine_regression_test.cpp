@@ -63,7 +63,8 @@ TEST_CASE("never accepted: a finding names the worker that accepts, as the trans
   // A prefork server: both have the listener's descriptor.
   CHECK(watched({queued(limit), listener_met(limit), HolderRow{limit, 80, {server(), 3, false, false}},
                  HolderRow{limit, 80, {worker(), 3, false, false}}, WalkDone{limit, limit - 1 * ms}}) ==
-        Lines{"82 raised never_accepted stuck age=30000ms listener:901"});
+        Lines{"83 LAST_ACK>CLOSE in=30000ms closer:901 gone sweep",
+              "82 raised never_accepted stuck age=30000ms listener:901"});
 }
 
 TEST_CASE("never accepted: a snapshot names the worker that accepts, as the transition does", "[engine][regression]") {
