@@ -130,6 +130,15 @@ struct {
   __uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
+/* Ends of processes that the ring had no room for. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, CW_EXITS);
+  __type(key, struct cw_exit_key);
+  __type(value, __u64); /* when */
+} exits SEC(".maps");
+
 /* Rows of walks have a ring of their own, so that a walk never takes room from events. */
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -142,6 +142,8 @@ void read_limits(const CLI::App& app, const Typed& typed, Options& options) {
 }
 
 void read_recording(const CLI::App& app, const Typed& typed, Options& options) {
+  if (given(app, "--record") && options.record == "-")
+    throw CLI::ValidationError("--record: standard output is for results: name a file");
   if (given(app, "--record") && options.record == options.output)
     throw CLI::ValidationError("--record and --output name the same file");
   if (!given(app, "--record-max")) return;
@@ -366,7 +368,7 @@ constexpr std::array<std::string_view, 9> options_of_replay{"json",         "out
 std::string replay_help() {
   return "feed a recording through a command in place of the kernel; needs no privileges\n\n"
          "Usage: closewatch replay FILE [--] trace|report [OPTIONS]\n\n"
-         "FILE is what --record has made. The options are the command's, of those that say how it is shown:\n"
+         "FILE is what --record has made, - standard input. The options are the command's, of those that say how it is shown:\n"
          "--json, --output, --wide, --events, --by, --fail-on-leak, --quiet, --verbose; --leak-after judges anew.\n";
 }
 
@@ -381,7 +383,7 @@ std::expected<std::string, NoStart> cut_replay(std::vector<std::string>& argumen
   if (at != arguments.end() && *at == "--version")
     return std::unexpected(NoStart{Exit::done, "closewatch " CLOSEWATCH_VERSION "\n"});
   if (at == arguments.end() || *at == "--" || at->empty()) return refused("replay: the recording's FILE is missing");
-  if (at->starts_with('-'))
+  if (at->starts_with('-') && *at != "-")
     return refused(fmt::format("replay: '{}' stands before the recording's FILE; options follow the command", *at));
   const std::string file = *at++;
   if (at != arguments.end() && *at == "--") ++at;

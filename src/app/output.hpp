@@ -36,6 +36,9 @@ class Output {
   std::string name_;  ///< for messages
 };
 
+/// One regular file behind both descriptors: what is written to the one would be in the other.
+[[nodiscard]] bool is_one_file(int fd, int other);
+
 /// All of it, to the end: a reader may take his time.
 [[nodiscard]] std::expected<void, Error> write_document(const Output& output, std::string_view text);
 

@@ -3,6 +3,7 @@
 #include <closewatch/core/engine.hpp>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 namespace closewatch {
@@ -22,6 +23,13 @@ Cause closing_call(Cause call) {
   if (call == Cause::exit || call == Cause::close) return call;
   return call == Cause::kill ? Cause::close : Cause::shutdown;
 }
+
+/// What comes from the ring in the order of time (to microseconds), and the clock that says how far it has been read.
+/// The times of all others may be later than what is still to be read.
+template <typename What>
+constexpr bool is_of_the_stream =
+    std::is_same_v<What, TransitionSeen> || std::is_same_v<What, ResetSeen> || std::is_same_v<What, ProcessSeen> ||
+    std::is_same_v<What, ProcessExited> || std::is_same_v<What, DescriptorClosed> || std::is_same_v<What, Tick>;
 
 bool is_over(const TransitionSeen& seen) { return seen.to == State::close && seen.totals.has_value(); }
 
@@ -50,6 +58,11 @@ void Engine::step(const Event& event, std::vector<Fact>& facts) {
   std::visit(
       [&](const auto& what) {
         if constexpr (requires { what.time_ns; }) now_ns_ = std::max(now_ns_, what.time_ns);
+        if constexpr (is_of_the_stream<std::remove_cvref_t<decltype(what)>>) {
+          read_ns_ = std::max(read_ns_, what.time_ns);
+          // First what was to be told by then: between two records it is the same whether the clock is asked or not.
+          release(facts);
+        }
         on(what, facts);
       },
       event);
@@ -82,6 +95,7 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
       named.attribution = Attribution::listener;
     }
     pending_.push_back(std::move(pending));
+    keep_few_pending(facts);
     release(facts);
   }
   judge(facts, [&](auto& judgements) { detector_.transition(seen, judgements); });
@@ -104,28 +118,36 @@ void Engine::on(const ProcessSeen& seen, std::vector<Fact>& facts) {
   (void)entry_of(seen.process, facts);
 }
 
-void Engine::on(const ProcessExited& seen, std::vector<Fact>&) { processes_.exited(seen.key); }
+void Engine::on(const ProcessExited& seen, std::vector<Fact>&) {
+  processes_.exited(seen.key);
+  descriptors_.erase(seen.key);
+}
 
 void Engine::on(const Started& started, std::vector<Fact>& facts) {
   started_ = true;
-  told_losses_ = seen_losses_;
-  losses_before_ = seen_losses_;
   facts.emplace_back(Hello{realtime(now_ns_), started.run, started.version, started.host, started.kernel,
                            started.boot_id, started.options});
   ledger_.begin();
   snapshot(facts);
   for (const Judgement& judgement : std::exchange(early_judgements_, {})) tell(finding_of(judgement, facts), facts);
+  // During the first walk: an end that went unseen leaves a connection in the snapshot that is no more.
+  report_losses(facts, false);
 }
 
 void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
   realtime_offset_ns_ = tick.realtime_offset_ns;
   release(facts);
   if (snapshot_due_) want_snapshot(facts);
+  snapshot_for_output(facts);
   report_losses(facts, false);
 }
 
 void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
-  if (seen.ring != seen_losses_.ring || seen.storage != seen_losses_.storage) detector_.lost();
+  if (seen.storage != seen_losses_.storage) detector_.rows_lost();
+  if (seen.ring + seen.storage + seen.others > seen_losses_.ring + seen_losses_.storage + seen_losses_.others) {
+    detector_.events_lost();
+    lost_ns_ = seen.time_ns;
+  }
   seen_losses_ = seen;
   report_losses(facts, false);
 }
@@ -133,8 +155,15 @@ void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
 void Engine::on(const OutputLost& lost, std::vector<Fact>& facts) {
   output_lost_ += lost.lines;
   tell(Gap{realtime(now_ns_), lost.lines, Gap::Where::output}, facts);
+  output_snapshot_due_ = true;
+  snapshot_for_output(facts);
+}
+
+void Engine::snapshot_for_output(std::vector<Fact>& facts) {
+  if (!output_snapshot_due_) return;
   if (output_snapshot_ns_ != 0 && now_ns_ - output_snapshot_ns_ < output_snapshot_pause_ns) return;
   output_snapshot_ns_ = now_ns_;
+  output_snapshot_due_ = false;
   want_snapshot(facts);
 }
 
@@ -210,7 +239,10 @@ void Engine::keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts
 // Not accepted yet, and from before the start: nobody has it but the listener of its port.
 const Listener* Engine::listener_of_unaccepted(const TransitionSeen& seen) const {
   if (seen.attribution != Attribution::unknown || !seen.evidence.no_socket || seen.evidence.dead) return nullptr;
-  return seen.listener_cookie != 0 ? listeners_.by_cookie(seen.listener_cookie) : listeners_.by_local_end(seen.tuple);
+  const Listener* listener =
+      seen.listener_cookie != 0 ? listeners_.by_cookie(seen.listener_cookie) : listeners_.by_local_end(seen.tuple);
+  // That it was closed, and another opened there, may be among what was lost.
+  return listener != nullptr && listener->seen_ns >= lost_ns_ ? listener : nullptr;
 }
 
 bool Engine::owner_is_gone(const TransitionSeen& seen) const {
@@ -253,10 +285,19 @@ void Engine::tell(Fact fact, std::vector<Fact>& facts) {
     facts.push_back(std::move(fact));
   else
     pending_.push_back({{}, std::move(fact)});
+  keep_few_pending(facts);
+}
+
+// A snapshot of a hundred thousand, or a flood, behind one that waits.
+void Engine::keep_few_pending(std::vector<Fact>& facts) {
+  if (pending_.size() <= settings_.pending_limit) return;
+  hurried_ += static_cast<std::uint64_t>(
+      std::count_if(pending_.begin(), pending_.end(), [&](const Pending& one) { return one.until_ns > read_ns_; }));
+  release(facts, true);
 }
 
 void Engine::release(std::vector<Fact>& facts, bool all) {
-  while (!pending_.empty() && (all || pending_.front().until_ns <= now_ns_)) {
+  while (!pending_.empty() && (all || pending_.front().until_ns <= read_ns_)) {
     // Out of the queue first: what is concluded from it may have something to add there.
     Pending pending = std::move(pending_.front());
     pending_.pop_front();
@@ -350,7 +391,7 @@ Closed Engine::closed_of(const Transition& transition, const TransitionSeen& see
 
 void Engine::report_losses(std::vector<Fact>& facts, bool now) {
   if (!started_) return;
-  const std::uint64_t ring = seen_losses_.ring - told_losses_.ring;
+  const std::uint64_t ring = seen_losses_.ring + seen_losses_.others - told_losses_.ring - told_losses_.others;
   const std::uint64_t storage = seen_losses_.storage - told_losses_.storage;
   const std::uint64_t table = table_lost_ - told_table_lost_;
   if (ring + storage + table == 0) return;
@@ -375,7 +416,13 @@ Connection Engine::connection(ConnectionId id, const Tuple& tuple, bool mptcp) c
 
 Responsible Engine::responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts) {
   if (attribution == Attribution::unknown || process.key.pid == 0) return {};
-  return {Process{process, entry_of(process, facts)}, attribution};
+  Processes::Found found = processes_.find(process);
+  std::optional<bool> exited;
+  if (found.wanted)
+    facts.emplace_back(ProcessWanted{process});
+  else
+    exited = found.entry->exited;
+  return {Process{process, std::move(found.entry), exited}, attribution};
 }
 
 Responsible Engine::by_listener(const Listener* listener, std::vector<Fact>& facts) {
@@ -399,12 +446,14 @@ std::shared_ptr<const ProcessEntry> Engine::entry_of(const Identity& identity, s
   return std::move(found.entry);
 }
 
+// The times of a recording are anybody's: what is not between 1970 and 2262 is 1970.
 std::int64_t Engine::realtime(std::uint64_t time_ns) const {
-  return static_cast<std::int64_t>(time_ns) + realtime_offset_ns_;
+  const std::uint64_t sum = time_ns + static_cast<std::uint64_t>(realtime_offset_ns_);
+  return std::max(static_cast<std::int64_t>(sum), std::int64_t{0});
 }
 
 TotalsSoFar Engine::totals(std::uint64_t cpu_ms, std::uint64_t rss_bytes) const {
-  const std::uint64_t kernel = seen_losses_.ring + seen_losses_.storage - losses_before_.ring - losses_before_.storage;
+  const std::uint64_t kernel = seen_losses_.ring + seen_losses_.others + seen_losses_.storage;
   return {events_, kernel + table_lost_ + output_lost_, connections_.size(), cpu_ms, rss_bytes};
 }
 

@@ -42,16 +42,42 @@ WorkloadId Workloads::find(const Identity& process, const Tuple& tuple, const Se
   };
   const auto found = ids_.find(name);
   if (found != ids_.end()) return keep(found->second);
-  if (workloads_.size() > limit_) {
+  if (free_.empty() && workloads_.size() > limit_) {
     ++refused_;
     return 0;
   }
-  const Workload& kept = workloads_.emplace_back(Workload{std::string{name.executable}, name.executable_known,
-                                                          std::string{name.cgroup}, details.container, name.service});
-  const auto id = static_cast<WorkloadId>(workloads_.size() - 1);
-  if (kept.executable_known) by_comm_.insert_or_assign({process.comm, kept.service}, id);
-  ids_.emplace(Name{kept.service, kept.executable_known, kept.executable, kept.cgroup}, id);
+  auto id = static_cast<WorkloadId>(workloads_.size());
+  if (free_.empty()) {
+    workloads_.emplace_back();
+  } else {
+    id = free_.back();
+    free_.pop_back();
+  }
+  Workload& kept = workloads_[id];
+  kept = {std::string{name.executable}, name.executable_known, std::string{name.cgroup}, details.container,
+          name.service};
+  // A program that runs under many names is to be found by as many as there are workloads.
+  if (kept.executable_known && by_comm_.size() < 2 * limit_)
+    by_comm_.insert_or_assign({process.comm, kept.service}, id);
+  ids_.emplace(name_of(kept), id);
   return keep(id);
+}
+
+void Workloads::forget(const std::vector<bool>& in_use) {
+  const auto is_used = [&](WorkloadId id) { return id < in_use.size() && in_use[id]; };
+  recent_ = {};
+  std::erase_if(by_comm_, [&](const auto& entry) { return !is_used(entry.second); });
+  for (auto at = ids_.begin(); at != ids_.end();) {
+    const WorkloadId id = at->second;
+    if (is_used(id)) {
+      ++at;
+      continue;
+    }
+    at = ids_.erase(at);  // before its strings go, which the key looks into
+    workloads_[id] = {};
+    free_.push_back(id);
+    ++forgotten_;
+  }
 }
 
 const ProcessDetails* Workloads::details_of(const Identity& process, const Tuple& tuple) const {

@@ -229,7 +229,7 @@ TEST_CASE("inherited: those who have it never used it, in two sweeps", "[detecto
     }
   }
   SECTION("a sweep that lost rows does not change it") {
-    machine.detector.lost();
+    machine.detector.rows_lost();
     CHECK(machine.sweep(110 * seconds).empty());
     CHECK(machine.words(81) == "inherited leak");
   }
@@ -284,7 +284,7 @@ TEST_CASE("in flight: nobody holds it, in two sweeps, and no use of late", "[det
     CHECK(machine.sweep(115 * seconds).empty());
   }
   SECTION("a sweep that lost rows is none of the two") {
-    machine.detector.lost();
+    machine.detector.rows_lost();
     CHECK(machine.sweep(110 * seconds).empty());
     CHECK(machine.sweep(115 * seconds) == Lines{"81 changed in_flight stuck"});
   }

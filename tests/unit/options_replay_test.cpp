@@ -43,6 +43,7 @@ TEST_CASE("record: a file and its limit, of whatever watches", "[options][record
 TEST_CASE("record: refused where it cannot be meant", "[options][record]") {
   CHECK(has(refused({"trace", "--record", ""}), "--record"));
   CHECK(has(refused({"trace", "--record", "x", "-o", "x"}), "name the same file"));
+  CHECK(has(refused({"trace", "--record", "-"}), "name a file"));
   CHECK(has(refused({"trace", "--record-max", "1M"}), "name its file"));
   CHECK(has(refused({"trace", "--record", "x", "--record-max", "63K"}), "at least 64K"));
   CHECK(has(refused({"trace", "--record", "x", "--record-max", "much"}), "'much'"));
@@ -54,6 +55,7 @@ TEST_CASE("replay: a file, and the command that is fed with it", "[options][repl
   CHECK(trace.command == Subcommand::trace);
   CHECK(trace.json);
   CHECK_FALSE(trace.events.has(EventType::hello));
+  CHECK(parsed({"replay", "-", "report"}).replay == "-");
   const Options report =
       parsed({"replay", "r.cwr", "report", "--by", "process", "-v", "--leak-after", "8s", "-o", "o"});
   CHECK(report.replay == "r.cwr");

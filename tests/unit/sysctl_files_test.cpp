@@ -45,7 +45,7 @@ TEST_CASE("slashes part names as dots do, whichever comes first", "[host][sysctl
 }
 
 TEST_CASE("what is no setting of one name is left out", "[host][sysctl]") {
-  for (const char* text : {"", "=1", " = 1", "net.ipv4.tcp_tw_reuse", "-net.ipv4.conf.all.x", "-",
+  for (const char* text : {"", "=1", " = 1", "/=1", "net.ipv4.tcp_tw_reuse", "-net.ipv4.conf.all.x", "-",
                            "-=", "net.ipv4.conf.*.x=1", "net.ipv4.conf.eth?.x=1", "net.ipv4.conf.[ab].x=1"}) {
     CAPTURE(text);
     CHECK(parsed(text).empty());

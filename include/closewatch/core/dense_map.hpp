@@ -47,14 +47,9 @@ class DenseMap {
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
 
-  [[nodiscard]] iterator find(const Key& key) {
-    if (size_ == 0) return end();
-    const std::uint32_t hash = hash_of(key);
-    for (std::size_t slot = first_slot(hash); slots_[slot].place != none; slot = after(slot))
-      if (slots_[slot].hash == hash && Equal{}(at(slots_[slot].place).first, key)) return {this, slots_[slot].place};
-    return end();
-  }
-  [[nodiscard]] bool contains(const Key& key) { return find(key) != end(); }
+  [[nodiscard]] iterator find(const Key& key) { return {this, place_of(key)}; }
+  [[nodiscard]] const_iterator find(const Key& key) const { return {this, place_of(key)}; }
+  [[nodiscard]] bool contains(const Key& key) const { return place_of(key) != size_; }
 
   /// The entry of `key`, and whether it was made now.
   std::pair<iterator, bool> emplace(const Key& key, const Value& value) {
@@ -101,6 +96,15 @@ class DenseMap {
   }
   [[nodiscard]] std::size_t first_slot(std::uint32_t hash) const { return hash & (slots_.size() - 1); }
   [[nodiscard]] std::size_t after(std::size_t slot) const { return (slot + 1) & (slots_.size() - 1); }
+
+  /// The size of the map where it is not there.
+  [[nodiscard]] std::size_t place_of(const Key& key) const {
+    if (size_ == 0) return size_;
+    const std::uint32_t hash = hash_of(key);
+    for (std::size_t slot = first_slot(hash); slots_[slot].place != none; slot = after(slot))
+      if (slots_[slot].hash == hash && Equal{}(at(slots_[slot].place).first, key)) return slots_[slot].place;
+    return size_;
+  }
 
   /// That of an entry which is there.
   [[nodiscard]] std::size_t slot_of(std::size_t number) const {

@@ -13,6 +13,7 @@ template <typename Item>
 class Fifo {
  public:
   [[nodiscard]] bool empty() const { return head_ == items_.size(); }
+  [[nodiscard]] std::size_t size() const { return items_.size() - head_; }
   [[nodiscard]] Item& front() { return items_[head_]; }
   [[nodiscard]] auto begin() { return items_.begin() + static_cast<std::ptrdiff_t>(head_); }
   [[nodiscard]] auto end() { return items_.end(); }

@@ -74,6 +74,7 @@ class Ledger {
     std::uint64_t unannounced = 0;  ///< in the kernel's list, and unknown here
     std::uint64_t early = 0;  ///< gone from the kernel's list before their time
     std::uint64_t refused = 0;  ///< no room here
+    std::uint64_t routes_refused = 0;  ///< no room for their pace
   };
 
   /// By their ends; the role is not looked at.
@@ -120,6 +121,12 @@ class Ledger {
   }
 
   [[nodiscard]] const Buckets& buckets() const { return buckets_; }
+  /// The one that this connection was handed to; null where there is none.
+  [[nodiscard]] const Bucket* find(const Tuple& tuple, std::uint64_t cookie) const {
+    const auto found = buckets_.find(tuple);
+    return found != buckets_.end() && found->second.cookie == cookie && found->second.exists() ? &found->second
+                                                                                               : nullptr;
+  }
   /// The inodes of those that have buckets.
   [[nodiscard]] std::vector<std::uint32_t> namespaces() const;
   [[nodiscard]] const Differences& differences() const { return differences_; }
