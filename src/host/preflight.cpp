@@ -10,7 +10,6 @@
 namespace closewatch {
 namespace {
 
-/// Before this, whoever may load no programs may not call bpf() at all (kernel.unprivileged_bpf_disabled).
 constexpr KernelVersion walks_freely{5, 19};
 
 void check_kernel(const std::filesystem::path& root, Preflight& found) {
@@ -74,11 +73,15 @@ std::optional<Lockdown> read_lockdown(const std::filesystem::path& root) {
   return Lockdown::none;
 }
 
+bool walks_take_bpf(const std::filesystem::path& root) {
+  const auto version = parse_kernel_version(machine_names(root).kernel);
+  return version && *version < walks_freely;
+}
+
 Preflight preflight(const std::filesystem::path& root, Undertaking what) {
   Preflight found;
   check_kernel(root, found);
-  const auto version = parse_kernel_version(machine_names(root).kernel);
-  what.old_kernel = version && *version < walks_freely;
+  what.old_kernel = walks_take_bpf(root);
   check_capabilities(root, what, found);
   return found;
 }

@@ -35,10 +35,14 @@ enum class Lockdown : std::uint8_t { none, integrity, confidentiality };
 [[nodiscard]] std::optional<Capabilities> effective_capabilities(const std::filesystem::path& root);
 [[nodiscard]] bool has_capability(const std::filesystem::path& root, unsigned bit);
 
+/// Before Linux 5.19 whoever may load no programs may not call bpf() at all (kernel.unprivileged_bpf_disabled), so that
+/// each walk takes CAP_BPF.
+[[nodiscard]] bool walks_take_bpf(const std::filesystem::path& root);
+
 struct Preflight {
   std::vector<std::string> refusals;  ///< reasons why it cannot be done, each with its remedy
-  std::vector<Limit> limits;          ///< what will not be seen, and why
-  Capabilities kept = 0;              ///< of those that are held, all that watching takes
+  std::vector<Limit> limits;  ///< what will not be seen, and why
+  Capabilities kept = 0;  ///< of those that are held, all that watching takes
 };
 
 /// `what.old_kernel` is found out.

@@ -67,12 +67,12 @@ constexpr std::array rows{
     Row{CAP_SETGID, "CAP_SETGID", CAP_SETGID, Kept::watching, Status::ok,
         [](const Undertaking& what) { return what.stacks && what.as_root; }, "only with --stacks, started as root",
         "likewise, in no group", "it is read in the groups that closewatch runs in"},
-    // Without it the end of that reader, which is somebody else by then, would be waited for without end.
+    // That reader is another user's process by then.
     Row{CAP_KILL, "CAP_KILL", CAP_KILL, Kept::watching, Status::ok,
         [](const Undertaking& what) { return what.command || (what.stacks && what.as_root); },
         "only for run, and with --stacks, started as root",
         "to pass signals on to a COMMAND that has become another user, and to end a reader of debugging information",
-        "Ctrl-C and SIGTERM do not reach such a COMMAND through closewatch"},
+        "Ctrl-C and SIGTERM do not reach such a COMMAND through closewatch, and a reader that hangs stays to our end"},
 };
 
 constexpr bool is_usual(const Row& row) { return row.is_used({}) || row.kept == Kept::start; }
@@ -128,10 +128,11 @@ bool empty_bounding_set(Capabilities kept) {
 
 Privileges privileges(const std::filesystem::path& root) {
   const Capabilities held = effective_capabilities(root).value_or(0);
+  const Undertaking here{.old_kernel = walks_take_bpf(root)};
   Privileges all{.capabilities = {}, .setcap = setcap_line(), .setpriv = setpriv_lines()};
   for (const Row& row : rows)
     all.capabilities.push_back({.name = row.name,
-                                .kept = row.kept,
+                                .kept = row.is_used(here) ? Kept::watching : row.kept,
                                 .usual = is_usual(row),
                                 .needed = row.status == Status::missing,
                                 .held = has(held, row.bit),

@@ -147,11 +147,12 @@ bool SymbolWorker::start() {
 
 void SymbolWorker::stop() {
   if (pid_ <= 0) return;
-  kill(pid_, SIGKILL);
-  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  socket_ = Descriptor{};
+  // Where it is another user's and CAP_KILL is missing: it ends with its socket, or with us, and is not waited for.
+  const bool ends = kill(pid_, SIGKILL) == 0;
+  while (waitpid(pid_, nullptr, ends ? 0 : WNOHANG) < 0 && errno == EINTR) {
   }
   pid_ = -1;
-  socket_ = Descriptor{};
 }
 
 }  // namespace closewatch

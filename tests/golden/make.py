@@ -5,8 +5,8 @@
 make.py [NAME…]          plays these scenes, or all of them, and writes recordings/ and expected/
 make.py --expected       writes expected/ alone, from the recordings that there are
 
-A commit that changes expected/ explains each field that changed. verdicts.py is not written by anybody but people: what a
-scene has to give is said there, field by field.
+A commit that changes expected/ explains each field that changed. verdicts.py is written by people alone: what a scene
+has to give is said there, line by line.
 """
 import argparse
 import json
@@ -45,7 +45,8 @@ def parse_arguments():
 def lines_of(settings, path):
     shown = {view: golden.replayed(settings.closewatch, path, view) for view in ("trace.json", "report.json")}
     events = [json.loads(line) for line in shown["trace.json"].splitlines()]
-    return [event.get("seq") for event in events], told.of_trace(events), told.of_report(json.loads(shown["report.json"]))
+    report = json.loads(shown["report.json"])
+    return [event.get("seq") for event in events], told.of_trace(events), told.of_report(report)
 
 
 def made(scene, settings):

@@ -14,7 +14,7 @@ import cases_tun
 import leaklib
 import recordlib
 import steps
-from case import OPEN, USED
+from case import USED
 from harness import poll
 
 VISITS = Path(__file__).resolve().parent.parent / "programs" / "visits.py"

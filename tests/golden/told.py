@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a replay tells, in lines that people can hold against what happened: no times, no pids, no ports of chance.
 
-  raised eof_ignored stuck eof=read owner=srv/holder fds=srv:5            a finding; |exit behind the verdict: resolved so
+  raised eof_ignored stuck eof=read owner=srv/holder fds=srv:5            a finding; stuck|exit: resolved so
   closed fin closer=cli/close first_fin=local bucket=fin_wait2 owner=cli/closer role=connect      [errno=N]
   FIN_WAIT2>TIME_WAIT network sweep owner=cli/closer                      what became of a bucket
-  group srv *:8080 from * eof_ignored stuck x1 eof=read by holder fds=srv:5     [trend] [queue=4/3] [unread=N] [bound] …
+  group srv *:8080 from * eof_ignored stuck x1 eof=read by holder fds=srv:5     [trend] [queue=4/3] [unread=N] …
   row srv close_wait=1 leaked=0 stuck=1 time_wait=0/0 fin_wait2=0/0       now/entered, orphaned/living; and its endings
 
 Lines that differ in their descriptors alone are one, and a line that is told more than once has `2 *` before it.
@@ -77,9 +77,9 @@ def of_trace(events):
                       event["holders"])
         elif kind == "closed":
             closer = event["closer"]
-            lines.add(["closed", event["ending"], f"closer={closer['comm']}/{closer['by']}" if closer else "closer=none",
-                       f"first_fin={event['first_fin']}", f"bucket={event['bucket']}", owner,
-                       f"role={event['conn']['role']}", f"errno={event['errno']}" if event["errno"] else ""])
+            by = f"closer={closer['comm']}/{closer['by']}" if closer else "closer=none"
+            lines.add(["closed", event["ending"], by, f"first_fin={event['first_fin']}", f"bucket={event['bucket']}",
+                       owner, f"role={event['conn']['role']}", f"errno={event['errno']}" if event["errno"] else ""])
         elif kind == "transition" and (event["cause"] in BUCKET_ENDS or event["to"] == "TIME_WAIT"):
             lines.add([f"{event['from']}>{event['to']}", event["cause"], event["observed"], owner])
         elif kind == "snapshot":
@@ -99,8 +99,9 @@ def of_group(lines, name, group):
     sockets = group["sockets"]
     queue = group["accept_queue"]
     words = {" ".join(filter(None, (*condition(socket), "by", socket["attribution"]))) for socket in sockets}
-    lines.add(["group", name, endpoint(group["local"]), "from", endpoint(group["peer"]), group["kind"], group["verdict"],
-               f"x{group['count']}", group["trend"], " and ".join(sorted(words)),
+    ends = endpoint(group["local"]), "from", endpoint(group["peer"])
+    lines.add(["group", name, *ends, group["kind"], group["verdict"], f"x{group['count']}", group["trend"],
+               " and ".join(sorted(words)),
                f"queue={queue['len']}/{queue['max']}" if queue else ""],
               [holder for socket in sockets for holder in socket["holders"]])
 

@@ -141,7 +141,7 @@ def same(stage, recorded):
 def rows_that_leak(document):
     return {(row["process"]["pid"], row["process"]["start_ns"], row["process"]["comm"], row["process"]["exe"],
              row["process"]["cmdline"]):
-            sorted((group["kind"], group["verdict"], group["count"], tuple((h["pid"], h["fd"]) for h in group["holders"]))
+            sorted((group["kind"], group["verdict"], group["count"], str(group["holders"]))
                    for group in row["close_wait"]["groups"] if group["verdict"] == "leak")
             for row in document["processes"] if row["process"] and row["close_wait"]["leaked"]}
 

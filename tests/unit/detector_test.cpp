@@ -139,7 +139,8 @@ TEST_CASE("never accepted: its listener is named, with the queue", "[detector]")
     machine.sockets[81].row.listener_cookie = 0;
     machine.sockets[81].row.attribution = Attribution::unknown;
     machine.sockets[81].row.process = {};
-    machine.listeners.opened({80, listening(), server(), false, 1});
+    machine.listeners.opened(
+        {.cookie = 80, .tuple = listening(), .process = server(), .acceptor = {}, .matched = false, .seen_ns = 1});
   }
   CHECK(machine.sweep(100 * seconds) == Lines{"81 raised never_accepted stuck"});
   CHECK(machine.judged(81).process.key.pid == 900);

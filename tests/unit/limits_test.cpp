@@ -59,7 +59,7 @@ TEST_CASE("sockets beyond the limit of a census are counted by the walk that had
 TEST_CASE("namespaces beyond the limit are counted; those that a census does not meet make room", "[limits]") {
   Watched watched{small()};
   watched.begin();
-  for (std::uint32_t netns = 1; netns <= 5; ++netns) watched({NamespaceSeen{1 * seconds, netns, a_look()}});
+  for (std::uint32_t inode = 1; inode <= 5; ++inode) watched({NamespaceSeen{1 * seconds, inode, a_look()}});
   CHECK(watched.engine().refusals().namespaces == 2);
   CHECK(report_of(watched).incomplete_reasons.size() == 1);
   watched({NamespaceSeen{3 * seconds, 2, a_look()}, WalkDone{3 * seconds + 1, 2 * seconds, true}});

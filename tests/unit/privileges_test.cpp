@@ -121,6 +121,16 @@ TEST_CASE("the table, its checks and its command lines name the same ones", "[ho
                                          "cap_dac_read_search", "cap_net_admin"});
 }
 
+TEST_CASE("what is told to be kept goes by the kernel", "[host][privileges]") {
+  Tree tree;
+  const auto kept = [&](const char* release) {
+    tree.file("proc/sys/kernel/osrelease", release);
+    return privileges(tree.root()).capabilities.front().kept;
+  };
+  CHECK(kept("5.15.0-91-generic\n") == Privilege::Kept::watching);
+  CHECK(kept("6.1.0-18-amd64\n") == Privilege::Kept::start);
+}
+
 TEST_CASE("capabilities have their names", "[host][privileges]") {
   CHECK(names_of(0) == "none");
   CHECK(names_of(bits({CAP_BPF, CAP_SYS_ADMIN})) == "cap_sys_admin, cap_bpf");
