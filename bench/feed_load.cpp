@@ -147,8 +147,8 @@ int run(std::uint64_t connections, std::string_view sink_name, const char* path)
                         .container = std::nullopt};
     return resolved;
   });
-  feed.step(Started{.time_ns = began_ns, .run = "feed", .version = "", .host = "", .kernel = "", .boot_id = "",
-                    .options = {}});
+  feed.step(Started{
+      .time_ns = began_ns, .run = "feed", .version = "", .host = "", .kernel = "", .boot_id = "", .options = {}});
   const double before = cpu_seconds();
   for (std::uint64_t number = 0; number < connections; ++number) {
     connect_once(feed, number);

@@ -205,6 +205,15 @@ class ClosewatchJson(Closewatch):
         return {"lines": lines, "lost": max(lost, bye.get("lost", 0)), "load": load, "others": others}
 
 
+class ClosewatchReport(Closewatch):
+    def seen(self, netns):
+        """What ended, by the load's own processes: nobody else is named so."""
+        report = json.loads(self.output.read_text())
+        ended = sum(sum(row["endings"].values()) for row in report["processes"]
+                    if row["process"] and row["process"]["comm"] in ("load-client", "load-server"))
+        return {"lines": ended, "lost": report["lost"]}
+
+
 def nanoseconds(stamp):
     """RFC 3339 in UTC -> nanoseconds since 1970."""
     whole, _, fraction = stamp.rstrip("Z").partition(".")
@@ -220,6 +229,8 @@ def opened_before(event, started):
 
 
 class Tcpstates(Tool):
+    """tcplife is of the same make."""
+
     def __init__(self, name, command, directory):
         super().__init__(name, command, directory)
         self.loaded_at = None
@@ -237,7 +248,7 @@ class Tcpstates(Tool):
 
 
 def with_tracefs(command):
-    """tcpstates reads tracefs, which a container may not have mounted: it is, for that process alone."""
+    """tcpstates and tcplife read tracefs, which a container may not have mounted: it is, for that process alone."""
     script = "[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec \"$@\""
     return ["unshare", "--mount", "sh", "-c", script, "sh", *command]
 
@@ -254,5 +265,9 @@ def all_tools(binary, directory):
             "closewatch-stacks", lambda out: [*trace, "--json", "--stacks", "-o", str(out)], directory),
         "closewatch --all-states": lambda: ClosewatchJson(
             "closewatch-all", lambda out: [*trace, "--json", "--all-states", "-o", str(out)], directory),
+        "closewatch report": lambda: ClosewatchReport(
+            "closewatch-report", lambda out: [str(binary), "report", "--json", "-v", "-d", "1h", "-o", str(out)],
+            directory),
+        "tcplife": lambda: Tcpstates("tcplife", lambda out: with_tracefs(["tcplife"]), directory),
         "tcpstates": lambda: Tcpstates("tcpstates", lambda out: with_tracefs(["tcpstates"]), directory),
     }

@@ -189,4 +189,19 @@ static __always_inline void fill_header(struct cw_header *header, enum cw_record
 
 static __always_inline void count(__u64 *counter) { __sync_fetch_and_add(counter, 1); }
 
+/*
+ * Once for each `wake_bytes` that come in, and not at every record while a reader that was woken waits for its turn: a
+ * wake-up is an interrupt that the CPU sends to itself, microseconds in a virtual machine.
+ */
+static __always_inline unsigned long wake_flag(void) {
+  __u64 last = *(volatile __u64 *)&woken_at, come_in;
+
+  if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < config.wake_bytes)
+    return BPF_RB_NO_WAKEUP;
+  come_in = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+  if (come_in - last < config.wake_bytes || __sync_val_compare_and_swap(&woken_at, last, come_in) != last)
+    return BPF_RB_NO_WAKEUP;
+  return BPF_RB_FORCE_WAKEUP;
+}
+
 #endif

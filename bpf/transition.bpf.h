@@ -178,22 +178,6 @@ static __always_inline void keep_tuple(struct socket_state *state, struct sock *
   state->tuple.role = role;
 }
 
-/*
- * Once for each `wake_bytes` that come in, and not at every record while the reader that was woken waits for its turn on
- * a busy machine: a wake-up is an interrupt that the CPU sends to itself, microseconds in a virtual machine.
- */
-static __always_inline unsigned long wake_flag(void) {
-  __u64 come_in, last;
-
-  if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < config.wake_bytes)
-    return BPF_RB_NO_WAKEUP;
-  come_in = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
-  last = *(volatile __u64 *)&woken_at;
-  if (come_in - last < config.wake_bytes || __sync_val_compare_and_swap(&woken_at, last, come_in) != last)
-    return BPF_RB_NO_WAKEUP;
-  return BPF_RB_FORCE_WAKEUP;
-}
-
 struct change {
   struct cw_process current;
   __u64 now;

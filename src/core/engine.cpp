@@ -80,12 +80,24 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
   }
   ++events_;
   answer_by_closer(seen);
-  Pending pending{.what = with_listener(seen)};
-  if (awaits_reset(seen)) pending.until_ns = seen.time_ns + reset_wait_ns;
-  ask_for_owner(pending, seen, facts);
-  pending_.push_back(std::move(pending));
-  keep_few_pending(facts);
-  release(facts);
+  Wait wait;
+  if (awaits_reset(seen)) wait.until_ns = seen.time_ns + reset_wait_ns;
+  ask_for_owner(wait, seen, facts);
+  const Listener* listener = listener_of_unaccepted(seen);
+  if (listener == nullptr && wait.until_ns == 0 && pending_.empty()) {
+    conclude(wait, seen, facts);  // as nearly all, without a copy
+  } else {
+    Pending pending{wait, seen};
+    if (listener != nullptr) {
+      auto& named = std::get<TransitionSeen>(pending.what);
+      named.listener_cookie = listener->cookie;
+      named.process = listener->process;
+      named.attribution = Attribution::listener;
+    }
+    pending_.push_back(std::move(pending));
+    keep_few_pending(facts);
+    release(facts);
+  }
   judge(facts, [&](auto& judgements) { detector_.transition(seen, judgements); });
 }
 
@@ -218,23 +230,19 @@ Engine::Known* Engine::room_for(std::uint64_t cookie) {
 // Behind the back of the first walk, perhaps: whose its bucket is, is known from here alone.
 void Engine::keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts) {
   if (!is_over(seen)) return;
-  const Closed closed = closed_of(transition_of({.what = seen}, seen, facts), seen, false, facts);
+  const Closed closed = closed_of(transition_of({}, seen, facts), seen, false, facts);
   if (settings_.keeps_accounts && closed.bucket != Bucket::none) accounts_.take(closed);
-  keep_bucket(seen, closed, facts);
+  keep_bucket(seen, closed);
+  tell_changes(facts);
 }
 
 // Not accepted yet, and from before the start: nobody has it but the listener of its port.
-TransitionSeen Engine::with_listener(const TransitionSeen& seen) const {
-  TransitionSeen known = seen;
-  if (seen.attribution != Attribution::unknown || !seen.evidence.no_socket || seen.evidence.dead) return known;
+const Listener* Engine::listener_of_unaccepted(const TransitionSeen& seen) const {
+  if (seen.attribution != Attribution::unknown || !seen.evidence.no_socket || seen.evidence.dead) return nullptr;
   const Listener* listener =
       seen.listener_cookie != 0 ? listeners_.by_cookie(seen.listener_cookie) : listeners_.by_local_end(seen.tuple);
   // That it was closed, and another opened there, may be among what was lost.
-  if (listener == nullptr || listener->seen_ns < lost_ns_) return known;
-  known.listener_cookie = listener->cookie;
-  known.process = listener->process;
-  known.attribution = Attribution::listener;
-  return known;
+  return listener != nullptr && listener->seen_ns >= lost_ns_ ? listener : nullptr;
 }
 
 bool Engine::owner_is_gone(const TransitionSeen& seen) const {
@@ -243,11 +251,11 @@ bool Engine::owner_is_gone(const TransitionSeen& seen) const {
 }
 
 // Whoever opened it, or listened, has ended, and the socket lives: a child or a friend has it. Only a walk tells who.
-void Engine::ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
+void Engine::ask_for_owner(Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts) {
   if (!owner_is_gone(seen) || !is_closing(seen.to) || !want_owner_walk(facts)) return;
-  pending.awaits_owner = true;
+  wait.awaits_owner = true;
   ++awaiting_owner_;
-  pending.until_ns = seen.time_ns + owner_wait_ns;
+  wait.until_ns = seen.time_ns + owner_wait_ns;
 }
 
 // Whoever closes it had it when its peer did so, moments ago.
@@ -265,18 +273,18 @@ void Engine::answer_by_closer(const TransitionSeen& closing) {
   }
 }
 
-void Engine::settle(Pending& pending, const TransitionSeen& seen, bool owner_settled) {
-  pending.awaits_owner = false;
+void Engine::settle(Wait& wait, const TransitionSeen& seen, bool owner_settled) {
+  wait.awaits_owner = false;
   --awaiting_owner_;
-  pending.owner_settled = owner_settled;
-  pending.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
+  wait.owner_settled = owner_settled;
+  wait.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
 }
 
 void Engine::tell(Fact fact, std::vector<Fact>& facts) {
   if (pending_.empty())
     facts.push_back(std::move(fact));
   else
-    pending_.push_back({.what = std::move(fact)});
+    pending_.push_back({{}, std::move(fact)});
   keep_few_pending(facts);
 }
 
@@ -290,19 +298,20 @@ void Engine::keep_few_pending(std::vector<Fact>& facts) {
 
 void Engine::release(std::vector<Fact>& facts, bool all) {
   while (!pending_.empty() && (all || pending_.front().until_ns <= read_ns_)) {
-    Pending& pending = pending_.front();
+    // Out of the queue first: what is concluded from it may have something to add there.
+    Pending pending = std::move(pending_.front());
+    pending_.pop_front();
     if (pending.awaits_owner) --awaiting_owner_;
     if (auto* fact = std::get_if<Fact>(&pending.what))
       facts.push_back(std::move(*fact));
     else
       conclude(pending, std::get<TransitionSeen>(pending.what), facts);
-    pending_.pop_front();
   }
 }
 
-Transition Engine::transition_of(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
+Transition Engine::transition_of(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts) {
   Responsible who;
-  if (owner_is_gone(seen) && !pending.owner_settled)
+  if (owner_is_gone(seen) && !wait.owner_settled)
     who = by_listener(seen.attribution == Attribution::listener ? listeners_.by_cookie(seen.listener_cookie) : nullptr,
                       facts);
   else
@@ -325,15 +334,15 @@ Transition Engine::transition_of(const Pending& pending, const TransitionSeen& s
   return transition;
 }
 
-void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
-  Transition transition = transition_of(pending, seen, facts);
+void Engine::conclude(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts) {
+  Transition transition = transition_of(wait, seen, facts);
   if (!is_over(seen)) {
     if (settings_.keeps_accounts) accounts_.take(transition);
     facts.emplace_back(std::move(transition));
     return;
   }
   count_without_port(seen);
-  Closed closed = closed_of(transition, seen, pending.reset_after, facts);
+  Closed closed = closed_of(transition, seen, wait.reset_after, facts);
   transition.responsible = closed.responsible;
   if (closed.ending == Ending::never_accepted && closed.closer && !transition.actor)
     transition.actor = closed.closer->process;
@@ -346,8 +355,9 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
   // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it. Where the table was full a
   // walk will tell.
   if (closed.bucket != Bucket::fin_wait2 && closed.bucket != Bucket::unknown) facts.emplace_back(std::move(transition));
-  keep_bucket(seen, closed, facts);
+  keep_bucket(seen, closed);
   facts.emplace_back(std::move(closed));
+  tell_changes(facts);
 }
 
 Closed Engine::closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,

@@ -9,7 +9,7 @@
 
 namespace closewatch {
 
-void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts) {
+void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed) {
   // Its end is told before the descriptors that it closes are.
   if (closed.closer && closed.closer->by == Cause::exit) processes_.exited(closed.closer->process.key);
   if (closed.bucket == Bucket::none) return;
@@ -31,7 +31,6 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
     bucket.workload = workloads_.of(closed.responsible.process ? closed.responsible.process->identity : Identity{},
                                     closed.connection.tuple);
   ledger_.enter(seen.tuple, bucket, changes_);
-  tell_changes(facts);
 }
 
 void Engine::count_without_port(const TransitionSeen& seen) {

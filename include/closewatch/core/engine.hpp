@@ -6,6 +6,7 @@
 #include <closewatch/core/detector.hpp>
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
+#include <closewatch/core/fifo.hpp>
 #include <closewatch/core/ledger.hpp>
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
@@ -13,7 +14,6 @@
 #include <closewatch/core/workloads.hpp>
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
@@ -118,13 +118,16 @@ class Engine {
     std::uint32_t walk = 0;  ///< the last walk that met it
   };
 
-  /// A transition on its way out. Order is kept: what is behind one that waits, waits too.
-  struct Pending {
-    std::variant<TransitionSeen, Fact> what;
+  /// What a transition waits for on its way out, and what has come of it.
+  struct Wait {
     std::uint64_t until_ns = 0;  ///< 0: ready
     bool reset_after = false;
     bool awaits_owner = false;
     bool owner_settled = false;  ///< a walk has said who holds it, be it one that is about to end
+  };
+  /// Order is kept: what is behind one that waits, waits too.
+  struct Pending : Wait {
+    std::variant<TransitionSeen, Fact> what;
   };
 
   struct KnownStacks {
@@ -190,7 +193,8 @@ class Engine {
   void tell(Fact fact, std::vector<Fact>& facts);
   void count_without_port(const TransitionSeen& seen);
   void keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts);
-  void keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts);
+  /// What it changes is not told by it.
+  void keep_bucket(const TransitionSeen& seen, const Closed& closed);
   /// Its ends are another's now.
   void end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts);
   Ledger::Found resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts);
@@ -198,16 +202,16 @@ class Engine {
   void forget_namespaces(std::uint64_t before_ns);
   void conclude_buckets(std::vector<Fact>& facts);
   void tell_changes(std::vector<Fact>& facts);
-  [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;
-  void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] const Listener* listener_of_unaccepted(const TransitionSeen& seen) const;
+  void ask_for_owner(Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts);
   [[nodiscard]] std::vector<std::pair<std::uint64_t, Known>> take_vanished(std::uint64_t began_ns);
   void tell_vanished(std::uint64_t cookie, const Known& known, std::vector<Fact>& facts);
   void answer_owners();
   void answer_by_closer(const TransitionSeen& closing);
-  void settle(Pending& pending, const TransitionSeen& seen, bool owner_settled);
+  void settle(Wait& wait, const TransitionSeen& seen, bool owner_settled);
   void release(std::vector<Fact>& facts, bool all = false);
-  void conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
-  [[nodiscard]] Transition transition_of(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  void conclude(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] Transition transition_of(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts);
   [[nodiscard]] Closed closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,
                                  std::vector<Fact>& facts);
   void snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts);
@@ -240,7 +244,7 @@ class Engine {
   std::map<std::uint32_t, NamespaceHealth> namespaces_;
   std::map<std::uint32_t, std::uint64_t> namespaces_seen_ns_;
   std::map<std::uint32_t, std::uint64_t> without_port_;  ///< connect() that found none, by namespace
-  std::deque<Pending> pending_;
+  Fifo<Pending> pending_;
   std::size_t awaiting_owner_ = 0;  ///< of those
   std::vector<Judgement> early_judgements_;
   std::vector<SocketRow> rows_;  ///< of the walk under way

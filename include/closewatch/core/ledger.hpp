@@ -2,6 +2,7 @@
 #ifndef CLOSEWATCH_CORE_LEDGER_HPP
 #define CLOSEWATCH_CORE_LEDGER_HPP
 
+#include <closewatch/core/dense_map.hpp>
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
 #include <closewatch/core/ports.hpp>
@@ -81,7 +82,7 @@ class Ledger {
     std::size_t operator()(const Tuple& tuple) const noexcept;
     bool operator()(const Tuple& left, const Tuple& right) const noexcept;
   };
-  using Buckets = std::unordered_map<Tuple, Bucket, Ends, Ends>;
+  using Buckets = DenseMap<Tuple, Bucket, Ends, Ends>;
 
   explicit Ledger(const Settings& settings) : settings_(settings) {}
 
@@ -111,7 +112,7 @@ class Ledger {
       const Found found = bucket.owner == nullptr ? resolve(tuple, bucket) : Found::awaited;
       if (found == Found::owned) count_found(tuple, bucket, now_ns);
       if (found == Found::unwanted) forget(tuple, bucket, now_ns);
-      at = found == Found::unwanted || is_over(tuple, bucket, now_ns, changes) ? buckets_.erase(at) : std::next(at);
+      at = found == Found::unwanted || is_over(tuple, bucket, now_ns, changes) ? buckets_.erase(at) : ++at;
     }
     walks_.clear();
     taken_.clear();

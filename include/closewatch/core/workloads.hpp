@@ -5,6 +5,7 @@
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -60,15 +61,24 @@ class Workloads {
  private:
   /// A workload's name without copies of its strings, for the lookup at each close().
   struct Name {
-    std::string_view executable;
+    Service service;  // first, since it is compared at once, and differs as a rule
     bool executable_known = false;
+    std::string_view executable;
     std::string_view cgroup;
-    Service service;
     auto operator<=>(const Name&) const = default;
   };
 
+  /// A process at work for a service, and which workload that is: it is asked for several times a connection. Kept
+  /// where the executable is known, which does not change before the next exec().
+  struct Recent {
+    ProcessKey key;
+    std::uint32_t exec_id = 0;
+    WorkloadId id = 0;  ///< 0: nothing is kept here
+    Service service;
+  };
+  [[nodiscard]] WorkloadId find(const Identity& process, const Tuple& tuple, const Service& service, Recent& recent);
   [[nodiscard]] static Name name_of(const Workload& workload) {
-    return {workload.executable, workload.executable_known, workload.cgroup, workload.service};
+    return {workload.service, workload.executable_known, workload.executable, workload.cgroup};
   }
   [[nodiscard]] Service service_of(const Tuple& tuple, bool has_owner) const;
   /// What is known of a process, or of another that it is a likeness of: a child that lived too briefly to be asked for
@@ -81,6 +91,7 @@ class Workloads {
   std::deque<Workload> workloads_;
   std::map<Name, WorkloadId> ids_;  ///< the names look into workloads_, whose entries never move
   std::map<std::pair<Comm, Service>, WorkloadId> by_comm_;  ///< whose program is known
+  std::array<Recent, 256> recent_;
   std::vector<WorkloadId> free_;
   std::uint64_t refused_ = 0;
   std::uint64_t forgotten_ = 0;
