@@ -228,7 +228,9 @@ def slow_reader(stage, json_lines):
     lost = sum(int(number) for number in re.findall(rb"(\d+) events were lost \(output\)", errors.read_bytes()))
     demand(lost > 0, "nothing was lost, and the case proves nothing")
     wanted = lines_told(whole.file.read_bytes(), json_lines)
-    demand(told + lost == wanted, f"{told} told and {lost} lost of {wanted}")
+    # What walks find (a promotion, an end) one of the two runs may have seen as an event, or not yet.
+    by_walks = 0 if json_lines else wanted // 10_000
+    demand(abs(told + lost - wanted) <= by_walks, f"{told} told and {lost} lost of {wanted}")
     print(f"# {stage.case.name}: {lost} of {wanted} lines lost")
     if not json_lines:
         return
@@ -289,7 +291,7 @@ HEIRS_COUNT = 20
 
 def exits_lost(stage):
     """Whoever opened them has ended, and the ring had no room to say so: its child has them, and is named."""
-    watch = stage.start_watch("-v", "--ring", "4K", "--sweep", "1h", "--leak-after", "4h")
+    watch = stage.start_watch("-v", "--ring", "64K", "--sweep", "1h", "--leak-after", "4h")
     heirs = stage.spawn(stage.netns[""].command(sys.executable, "-B", str(HEIRS), str(HEIRS_COUNT)),
                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     truth = json.loads(heirs.stdout.readline())
@@ -326,8 +328,8 @@ JUDGED = ("leak_forgotten", "leak_forgotten_connecting", "leak_inherited_fork", 
 def verdicts(stage):
     """Leaks and their innocent twins while a flood has the ring overflow all the time: sweeps, ends and all."""
     make_peer_network(stage)
-    report = start_report(stage, "--json", "-v", "--ring", "4K", "-d", "12s", "--fail-on-leak")
-    trace = stage.start_watch(*JUDGING, "--ring", "4K", "--events", "finding,gap")
+    report = start_report(stage, "--json", "--ring", "32K", "-d", "12s", "--fail-on-leak")
+    trace = stage.start_watch(*JUDGING, "--ring", "32K", "--events", "finding,gap")
     workloads, programs = [], {}
     for one in LEAKS + INNOCENTS:
         if one.name not in JUDGED:
@@ -342,7 +344,7 @@ def verdicts(stage):
             programs[mine.name].wait_said("in_place")
     loads = 0
     while report.process.poll() is None:
-        must_end_well(flood(stage, 300))
+        must_end_well(flood(stage, 1500))
         loads += 1
         time.sleep(0.2)
     for name, program in programs.items():
