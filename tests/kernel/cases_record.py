@@ -53,7 +53,7 @@ def gather(stage):
                          stdout=subprocess.DEVNULL)
     flood = stage.spawn(stage.netns["loss"].command(stage.program("flood"), "1500", stage.cpu, stage.cpu),
                         stdout=subprocess.DEVNULL)
-    time.sleep(0.3)
+    poll(lambda: any(state == "LISTEN" for state, _, _ in stage.netns["gone"].ss()), "the server to listen", pause=0.05)
     stage.netns["gone"].run(*visits, "cli", "visit", "127.0.0.1", "8080", "5", "exit")
     commands = [start_command(stage, *options) for options in (("--json",), ())]
     flood.wait(20)
@@ -90,7 +90,7 @@ def runs(settings):
         stage = Stage(settings)
         try:
             Together.found = gather(stage)
-        except Failure as failure:
+        except Exception as failure:
             Together.why_not = f"the run that they share has failed: {failure}"
             raise
         finally:
@@ -102,7 +102,7 @@ def of_run(name, check):
     def play(stage):
         check(stage, runs(stage.settings)[name])
     called = f"same_{name}" if check is same else check.__name__
-    return Case(f"record_{called}", play=play, netns=())
+    return Case(f"record_{called}", play=play, netns=(), group="recorded")
 
 
 # -- byte for byte
