@@ -55,8 +55,9 @@ TEST_CASE("what is no setting of one name is left out", "[host][sysctl]") {
 
 TEST_CASE("a long file is read to its end", "[host][sysctl]") {
   Tree tree;
-  tree.file("etc/sysctl.d/a.conf",
-            std::string(300'000, '#') + "\n" + std::string(100'000, '\n') + "net.core.somaxconn=7");
+  std::string text(300'000, '#');
+  text.append(100'000, '\n').append("net.core.somaxconn=7");
+  tree.file("etc/sysctl.d/a.conf", text);
   CHECK(configured(tree) == "/etc/sysctl.d/a.conf: net.core.somaxconn=7\n");
 }
 
