@@ -386,7 +386,7 @@ std::expected<std::string, NoStart> cut_replay(std::vector<std::string>& argumen
   if (at == arguments.end() || *at == "--" || at->empty()) return refused("replay: the recording's FILE is missing");
   if (at->starts_with('-') && *at != "-")
     return refused(fmt::format("replay: '{}' stands before the recording's FILE; options follow the command", *at));
-  const std::string file = *at++;
+  std::string file = *at++;
   if (at != arguments.end() && *at == "--") ++at;
   if (at == arguments.end() || (*at != "trace" && *at != "report"))
     return refused(at == arguments.end()

@@ -160,7 +160,7 @@ std::vector<std::pair<std::uint64_t, Engine::Known>> Engine::take_vanished(std::
   std::vector<std::pair<std::uint64_t, Known>> vanished;
   for (auto at = connections_.begin(); at != connections_.end();) {
     const bool is_there = at->second.walk == walk_ || at->second.changed_ns >= began_ns;
-    if (!is_there) vanished.emplace_back(at->first, std::move(at->second));
+    if (!is_there) vanished.emplace_back(at->first, at->second);
     at = is_there ? std::next(at) : connections_.erase(at);
   }
   std::sort(vanished.begin(), vanished.end(),
