@@ -178,7 +178,9 @@ class ClosewatchJson(Closewatch):
             lines += 1
             what = kind.search(line).group(1)
             if what == b"transition":
-                load["transition"] += mark in line and b'"observed":"event"' in line
+                # A port that is taken again tells the end of the bucket that had it, which is no transition of the kernel's.
+                of_bucket = b'"from":"TIME_WAIT"' in line or b'"to":"TIME_WAIT","in_state_ns":null' in line
+                load["transition"] += mark in line and b'"observed":"event"' in line and not of_bucket
                 continue
             if what == b"hello":
                 started = json.loads(line)["time"]

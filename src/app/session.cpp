@@ -373,7 +373,12 @@ void Session::check_recording() {
 
 int Session::patience(bool more) const {
   if (more) return 0;
-  return engine_.holds_back() ? short_pulse_ms : pulse_ms;
+  const int pulse = engine_.holds_back() ? short_pulse_ms : pulse_ms;
+  // A sweep that comes late is a finding that comes late.
+  const std::uint64_t now = now_ns();
+  if (now >= next_sweep_ns_) return 0;
+  return static_cast<int>(
+      std::min<std::uint64_t>(static_cast<std::uint64_t>(pulse), (next_sweep_ns_ - now) / 1'000'000 + 1));
 }
 
 }  // namespace closewatch
