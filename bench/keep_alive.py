@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import STATS, Failure, all_tools, enter_own_network, machine, process, wait_until
+from tools import STATS, Failure, all_tools, enter_own_network, machine, play, process, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 6379
@@ -125,8 +125,4 @@ def main():
     return 0 if report(options, rounds, costs) else 1
 
 
-try:
-    sys.exit(main())
-except (Failure, subprocess.CalledProcessError) as failure:
-    print(f"scripts/bench --keep-alive: {failure}", file=sys.stderr)
-    sys.exit(1)
+play(main, "--keep-alive")

@@ -7,13 +7,11 @@ import argparse
 import json
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tools import ClosewatchJson, Failure, enter_own_network, machine
+from tools import ClosewatchJson, Failure, enter_own_network, machine, play
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAK_AFTER_S, SWEEP_S = 2.0, 0.5
@@ -65,8 +63,4 @@ def main():
     return 0 if held else 1
 
 
-try:
-    sys.exit(main())
-except (Failure, subprocess.CalledProcessError) as failure:
-    print(f"scripts/bench --leak-time: {failure}", file=sys.stderr)
-    sys.exit(1)
+play(main, "--leak-time")

@@ -7,13 +7,12 @@ import argparse
 import json
 import re
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from tools import Closewatch, Failure, machine
+from tools import Closewatch, Failure, machine, play
 
 ROOT = Path(__file__).resolve().parent.parent
 BAR_MIB = 64
@@ -92,8 +91,4 @@ def main():
     return 0 if held else 1
 
 
-try:
-    sys.exit(main())
-except (Failure, subprocess.CalledProcessError) as failure:
-    print(f"scripts/bench --memory: {failure}", file=sys.stderr)
-    sys.exit(1)
+play(main, "--memory")

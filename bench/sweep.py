@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import ClosewatchJson, Failure, crowd, enter_own_network, machine
+from tools import ClosewatchJson, Failure, crowd, enter_own_network, machine, play
 
 ROOT = Path(__file__).resolve().parent.parent
 SWEEPS_PER_SECOND = 4
@@ -137,8 +137,4 @@ def main():
     return 0 if report(options, rounds, idle, sweeping) else 1
 
 
-try:
-    sys.exit(main())
-except (Failure, subprocess.CalledProcessError) as failure:
-    print(f"scripts/bench --sweep: {failure}", file=sys.stderr)
-    sys.exit(1)
+play(main, "--sweep")

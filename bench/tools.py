@@ -22,6 +22,15 @@ class Failure(Exception):
     """The measurement can't be made; the text says why."""
 
 
+def play(main, option):
+    """The whole of a program whose `main` gives the exit status; `option` is the one of scripts/bench that it is behind."""
+    try:
+        sys.exit(main())
+    except (Failure, subprocess.CalledProcessError) as failure:
+        print(f"scripts/bench {option}: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
 def programs():
     """What the kernel has loaded: id -> the row of bpftool."""
     out = subprocess.run(["bpftool", "-j", "prog", "show"], check=True, capture_output=True, text=True).stdout

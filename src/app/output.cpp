@@ -70,7 +70,6 @@ bool is_one_file(int fd, int other) {
 }
 
 std::expected<void, Error> write_document(const Output& output, std::string_view text) {
-  constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
   output.begin();
   Writer writer{output.fd(), output.name()};
   writer.lift_limit();

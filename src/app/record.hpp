@@ -24,7 +24,6 @@ class Record {
 
   /// It would be written where the results go, by whatever name.
   [[nodiscard]] bool is_in(const Output& output) const;
-  [[nodiscard]] bool is_wanted() const { return file_.is_open() || writer_; }
   /// The session will keep its inputs there.
   void serve(Session& session, const Options& options, const Engine::Settings& engine);
   /// All of the run is in it, or as much as --record-max lets; or nobody asked for it.

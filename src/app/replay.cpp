@@ -23,7 +23,6 @@ namespace {
 
 /// As many as the engine keeps, some times over.
 constexpr std::size_t most_known = 65'536;
-constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
 
 std::expected<Descriptor, Error> open_recording(const std::string& path) {
   Descriptor file{path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};

@@ -36,6 +36,15 @@ constexpr std::uint64_t descriptors_every_ns = 10'000'000'000;
 constexpr std::uint64_t lookups_a_second = 3000;
 constexpr std::chrono::milliseconds patience_at_end{2000};
 
+std::string others_lost(const KernelLosses& losses) {
+  return fmt::format("of what was lost {} were resets, late closings, listeners or ends of processes",
+                     losses.ring_others);
+}
+
+std::string processes_missed(const KernelLosses& losses) {
+  return fmt::format("{} processes were announced late, or could not be followed", losses.processes);
+}
+
 }  // namespace
 
 /// SIGINT, SIGTERM, SIGHUP, SIGWINCH and others that are somebody's to pass on, as a descriptor. Once gone, a second
@@ -174,18 +183,14 @@ std::expected<void, Error> Session::stop() {
   feed_.step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
   spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
   spdlog::debug("{} transitions found no storage, {} did not fit the state kept", losses_.storage, losses_.missed);
-  if (losses_.ring_others > 0)
-    spdlog::debug("of what was lost {} were resets, late closings, listeners or ends of processes",
-                  losses_.ring_others);
-  if (losses_.processes > 0)
-    spdlog::warn("{} processes were announced late, or could not be followed", losses_.processes);
+  if (losses_.ring_others > 0) spdlog::debug("{}", others_lost(losses_));
+  if (losses_.processes > 0) spdlog::warn("{}", processes_missed(losses_));
   const Engine::Refusals refusals = engine_.refusals();
   spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
                 refusals.listeners, refusals.processes);
   spdlog::debug(
-      "no room in the tables: {} routes' paces, {} processes' descriptors, {} stacks; {} workloads forgotten, {} "
-      "events "
-      "told before their time",
+      "no room in the tables: {} routes' paces, {} processes' descriptors, {} stacks; {} workloads forgotten, "
+      "{} events told before their time",
       refusals.routes, refusals.descriptors, refusals.stacks, refusals.workloads_forgotten, refusals.hurried);
   const Ledger::Differences& differences = engine_.differences();
   spdlog::debug(
@@ -281,11 +286,8 @@ std::vector<std::string> Session::blind_spots() const {
                     closed_namespaces_.size()));
   if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
   if (feed_.bad_records() > 0) spots.push_back(fmt::format("{} records could not be understood", feed_.bad_records()));
-  if (losses_.ring_others > 0)
-    spots.push_back(fmt::format("of what was lost {} were resets, late closings, listeners or ends of processes",
-                                losses_.ring_others));
-  if (losses_.processes > 0)
-    spots.push_back(fmt::format("{} processes were announced late, or could not be followed", losses_.processes));
+  if (losses_.ring_others > 0) spots.push_back(others_lost(losses_));
+  if (losses_.processes > 0) spots.push_back(processes_missed(losses_));
   return spots;
 }
 

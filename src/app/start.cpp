@@ -38,7 +38,7 @@ std::expected<void, Error> watch_descendants(KernelSource& source, std::vector<P
   return {};
 }
 
-/// A recording is to have what a report needs.
+/// A recording is to have what a report needs, and the answers that it asks for.
 bool takes_census(const Options& options) { return options.command != Subcommand::trace || !options.record.empty(); }
 
 Undertaking undertaking(const Options& options, const KernelSettings& settings) {
@@ -159,8 +159,7 @@ Engine::Settings engine_settings(const Options& options, const KernelSettings& k
       .filters_processes = !kernel.pids.empty() || !kernel.comms.empty() || kernel.cgroup_id != 0,
       .sees_all_sockets = kernel.pids.empty() && kernel.comms.empty() && kernel.cgroup_id == 0 &&
                           kernel.local_ports.empty() && kernel.remote_ports.empty() && kernel.ipv4 && kernel.ipv6,
-      // A recording is to have the answers that a report asks for.
-      .keeps_accounts = options.command != Subcommand::trace || !options.record.empty(),
+      .keeps_accounts = takes_census(options),
       .detector = {.leak_after_ns = nanoseconds(options.leak_after),
                    .sweep_ns = nanoseconds(options.sweep),
                    .sanitizer = options.command == Subcommand::run,

@@ -136,7 +136,6 @@ void Engine::on(const Started& started, std::vector<Fact>& facts) {
 
 void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
   realtime_offset_ns_ = tick.realtime_offset_ns;
-  release(facts);
   if (snapshot_due_) want_snapshot(facts);
   snapshot_for_output(facts);
   report_losses(facts, false);

@@ -58,10 +58,7 @@ void Engine::on(const BucketRow& row, std::vector<Fact>& facts) {
 
 void Engine::on(const PortRow& row, std::vector<Fact>& facts) {
   if (row.tuple.peer.port == 0) {
-    if (settings_.keeps_accounts && bound_.size() < settings_.rows_limit)
-      bound_.push_back(row);
-    else if (settings_.keeps_accounts)
-      rows_refused_ = std::max(rows_refused_, ++rows_refused_now_);
+    if (settings_.keeps_accounts) keep_of_walk(bound_, row);
     return;
   }
   ledger_.taken(row.tuple, row.cookie, row.opened_ns != 0 ? row.opened_ns : row.time_ns, true, changes_);

@@ -24,10 +24,7 @@ constexpr std::uint64_t few = 10;
 
 void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
   if (settings_.keeps_accounts && !row.evidence.hidden) {
-    if (rows_.size() < settings_.rows_limit)
-      rows_.push_back(row);
-    else
-      rows_refused_ = std::max(rows_refused_, ++rows_refused_now_);
+    keep_of_walk(rows_, row);
     if (row.process.key.pid != 0) (void)entry_of(row.process, facts);
   }
   if (row.state == State::listen) {

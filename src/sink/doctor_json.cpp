@@ -19,10 +19,7 @@ void append_check(Buffer& out, const Check& check) {
 void append_privilege(Buffer& out, const Privilege& one) {
   format(out, FMT_COMPILE("{{\"name\":\"{}\",\"kept\":\"{}\",\"needed\":{},\"held\":{},\"only\":"), one.name,
          name(one.kept), one.needed, one.held);
-  if (one.only.empty())
-    append(out, "null");
-  else
-    append_json(out, one.only);
+  json::append_or_null(out, one.only.empty() ? std::nullopt : std::optional{one.only});
   append(out, ",\"what_for\":");
   append_json(out, one.what_for);
   append(out, ",\"without\":");

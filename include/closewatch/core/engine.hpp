@@ -13,6 +13,7 @@
 #include <closewatch/core/report.hpp>
 #include <closewatch/core/workloads.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <unordered_map>
@@ -182,6 +183,14 @@ class Engine {
       else
         early_judgements_.push_back(std::move(judgement));
     }
+  }
+  /// Where there is room; of what there is none for, the walk that had most is told of.
+  template <typename Row>
+  void keep_of_walk(std::vector<Row>& rows, const Row& row) {
+    if (rows.size() < settings_.rows_limit)
+      rows.push_back(row);
+    else
+      rows_refused_ = std::max(rows_refused_, ++rows_refused_now_);
   }
   void forget_stacks();
   void forget_workloads();
