@@ -46,10 +46,13 @@ void cgroup(Input& input) {
 
 void maps(Input& input) {
   const auto address = input.number<std::uint64_t>();
-  const auto mappings = parse_maps(input.all());
+  const std::string_view text = input.all();
+  const auto mappings = parse_maps(text);
   for (const Mapping& mapping : mappings) {
     demand(mapping.start < mapping.end, "a mapping that ends before it begins");
-    demand(mapping.name.find('\n') == std::string::npos, "a name of two lines");
+    // A file's name may have line breaks, which the kernel writes as \012.
+    demand(mapping.name.find('\n') == std::string::npos || text.find("\\012") != std::string_view::npos,
+           "a name of two lines");
   }
   for (const std::uint64_t wanted : {address, mappings.empty() ? 0 : mappings.back().end - 1})
     if (const Mapping* found = mapping_of(mappings, wanted))
