@@ -11,11 +11,10 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from tools import ClosewatchJson, ClosewatchText, Failure, process, wait_until
+from tools import ClosewatchJson, ClosewatchText, play, process, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 NGINX_PORT, KEEPING_PORT, REDIS_PORT = 8080, 8081, 6379
@@ -166,8 +165,4 @@ def main():
                        buckets_of_report(json.loads(report.output.read_text())))
 
 
-try:
-    sys.exit(main())
-except (Failure, subprocess.CalledProcessError) as failure:
-    print(f"scripts/bench --real: {failure}", file=sys.stderr)
-    sys.exit(1)
+play(main, "--real")

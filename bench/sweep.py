@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import ClosewatchJson, Failure, crowd, enter_own_network, machine
+from tools import ClosewatchJson, Failure, crowd, enter_own_network, machine, play
 
 ROOT = Path(__file__).resolve().parent.parent
 SWEEPS_PER_SECOND = 4
@@ -113,7 +113,7 @@ def report(options, rounds, idle, sweeping):
           f" CPU of ss by that of a sweep: {ss_cpu / cpu:.1f}")
     for what, use in (("between sweeps", idle), ("with the default sweep of 5 s", sweeping)):
         print(f"CPU {what}: {use['ms_per_s']:.2f} ms per s; RSS {use['rss_bytes'] / 1e6:.1f} MB")
-    verdicts = [(f"ss -tanp by a sweep: {ratio:.1f} ({min(row['ratio'] for row in rounds):.1f} to"
+    verdicts = [(f"(d) {2 * options.connections} sockets, ss -tanp by a sweep: {ratio:.1f} ({min(row['ratio'] for row in rounds):.1f} to"
                  f" {max(row['ratio'] for row in rounds):.1f})", f">= {BARS['ss by sweep']}",
                  ratio >= BARS["ss by sweep"]),
                 (f"CPU between sweeps: {idle['ms_per_s']:.2f} ms per s", f"<= {BARS['idle ms per s']}",
@@ -137,8 +137,4 @@ def main():
     return 0 if report(options, rounds, idle, sweeping) else 1
 
 
-try:
-    sys.exit(main())
-except (Failure, subprocess.CalledProcessError) as failure:
-    print(f"scripts/bench --sweep: {failure}", file=sys.stderr)
-    sys.exit(1)
+play(main, "--sweep")

@@ -22,6 +22,15 @@ class Failure(Exception):
     """The measurement can't be made; the text says why."""
 
 
+def play(main, option):
+    """The whole of a program whose `main` gives the exit status; `option` is the one of scripts/bench that it is behind."""
+    try:
+        sys.exit(main())
+    except (Failure, subprocess.CalledProcessError) as failure:
+        print(f"scripts/bench {option}: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
 def programs():
     """What the kernel has loaded: id -> the row of bpftool."""
     out = subprocess.run(["bpftool", "-j", "prog", "show"], check=True, capture_output=True, text=True).stdout
@@ -178,7 +187,9 @@ class ClosewatchJson(Closewatch):
             lines += 1
             what = kind.search(line).group(1)
             if what == b"transition":
-                load["transition"] += mark in line and b'"observed":"event"' in line
+                # A port that is taken again tells the end of the bucket that had it, which is no transition of the kernel's.
+                of_bucket = b'"from":"TIME_WAIT"' in line or b'"to":"TIME_WAIT","in_state_ns":null' in line
+                load["transition"] += mark in line and b'"observed":"event"' in line and not of_bucket
                 continue
             if what == b"hello":
                 started = json.loads(line)["time"]
@@ -205,6 +216,15 @@ class ClosewatchJson(Closewatch):
         return {"lines": lines, "lost": max(lost, bye.get("lost", 0)), "load": load, "others": others}
 
 
+class ClosewatchReport(Closewatch):
+    def seen(self, netns):
+        """What ended, by the load's own processes: nobody else is named so."""
+        report = json.loads(self.output.read_text())
+        ended = sum(sum(row["endings"].values()) for row in report["processes"]
+                    if row["process"] and row["process"]["comm"] in ("load-client", "load-server"))
+        return {"lines": ended, "lost": report["lost"]}
+
+
 def nanoseconds(stamp):
     """RFC 3339 in UTC -> nanoseconds since 1970."""
     whole, _, fraction = stamp.rstrip("Z").partition(".")
@@ -220,6 +240,8 @@ def opened_before(event, started):
 
 
 class Tcpstates(Tool):
+    """tcplife is of the same make."""
+
     def __init__(self, name, command, directory):
         super().__init__(name, command, directory)
         self.loaded_at = None
@@ -237,7 +259,7 @@ class Tcpstates(Tool):
 
 
 def with_tracefs(command):
-    """tcpstates reads tracefs, which a container may not have mounted: it is, for that process alone."""
+    """tcpstates and tcplife read tracefs, which a container may not have mounted: it is, for that process alone."""
     script = "[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec \"$@\""
     return ["unshare", "--mount", "sh", "-c", script, "sh", *command]
 
@@ -254,5 +276,9 @@ def all_tools(binary, directory):
             "closewatch-stacks", lambda out: [*trace, "--json", "--stacks", "-o", str(out)], directory),
         "closewatch --all-states": lambda: ClosewatchJson(
             "closewatch-all", lambda out: [*trace, "--json", "--all-states", "-o", str(out)], directory),
+        "closewatch report": lambda: ClosewatchReport(
+            "closewatch-report", lambda out: [str(binary), "report", "--json", "-v", "-d", "1h", "-o", str(out)],
+            directory),
+        "tcplife": lambda: Tcpstates("tcplife", lambda out: with_tracefs(["tcplife"]), directory),
         "tcpstates": lambda: Tcpstates("tcpstates", lambda out: with_tracefs(["tcpstates"]), directory),
     }

@@ -36,7 +36,7 @@ int BPF_PROG(process_exit, struct task_struct *task) {
   if (!known)
     return 0;
   process_of(task, &process);
-  emit_process(&process, CW_RECORD_EXIT);
+  emit_exit(&process);
   return 0;
 }
 

@@ -35,6 +35,9 @@ struct user {
   __u32 exec_id;
 };
 
+/* All that had come into the ring, in bytes, when its reader was last woken for what waits there. */
+__u64 woken_at = 0;
+
 /* What is known of a socket. A child that comes in on a listener starts with a copy of the listener's. */
 struct socket_state {
   /*
@@ -127,6 +130,15 @@ struct {
   __uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
+/* Ends of processes that the ring had no room for. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, CW_EXITS);
+  __type(key, struct cw_exit_key);
+  __type(value, __u64); /* when */
+} exits SEC(".maps");
+
 /* Rows of walks have a ring of their own, so that a walk never takes room from events. */
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -176,5 +188,20 @@ static __always_inline void fill_header(struct cw_header *header, enum cw_record
 }
 
 static __always_inline void count(__u64 *counter) { __sync_fetch_and_add(counter, 1); }
+
+/*
+ * Once for each `wake_bytes` that come in, and not at every record while a reader that was woken waits for its turn: a
+ * wake-up is an interrupt that the CPU sends to itself, microseconds in a virtual machine.
+ */
+static __always_inline unsigned long wake_flag(void) {
+  __u64 last = *(volatile __u64 *)&woken_at, come_in;
+
+  if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < config.wake_bytes)
+    return BPF_RB_NO_WAKEUP;
+  come_in = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+  if (come_in - last < config.wake_bytes || __sync_val_compare_and_swap(&woken_at, last, come_in) != last)
+    return BPF_RB_NO_WAKEUP;
+  return BPF_RB_FORCE_WAKEUP;
+}
 
 #endif

@@ -72,18 +72,37 @@ static __always_inline int matches_process(struct task_struct *task, const struc
   return 1;
 }
 
-static __always_inline void emit_process(const struct cw_process *process, enum cw_record_type type) {
+/* 0 where the ring had no room. */
+static __always_inline int emit_process(const struct cw_process *process, enum cw_record_type type) {
   struct cw_process_record *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
 
-  if (!record) {
-    count(&counters.lost_others);
-    return;
-  }
+  if (!record)
+    return 0;
   fill_header(&record->header, type, sizeof(*record), bpf_ktime_get_boot_ns());
   record->process = *process;
   /* At once: what /proc says of a short-lived process can only be read while it lives. */
   bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+  return 1;
 }
+
+/*
+ * An end that is never told of leaves a process that has gone the owner of what its children have: where the ring has
+ * no room it waits in a table of its own.
+ */
+static __always_inline void emit_exit(const struct cw_process *process) {
+  struct cw_exit_key key = {.start_ns = process->start_ns, .tgid = process->tgid};
+  __u64 now = bpf_ktime_get_boot_ns();
+
+  if (emit_process(process, CW_RECORD_EXIT))
+    return;
+  if (bpf_map_update_elem(&exits, &key, &now, BPF_ANY))
+    count(&counters.lost_others);
+  else
+    count(&counters.exits_kept);
+}
+
+/* Of a program that the ring had no room for: it is told of at its next call. */
+#define ANNOUNCE_AGAIN (1ull << 63)
 
 /* Tells of a process once, and again when it has become another program. */
 static __always_inline void announce(struct task_struct *task, const struct cw_process *process) {
@@ -96,8 +115,13 @@ static __always_inline void announce(struct task_struct *task, const struct cw_p
   }
   if (*known == program)
     return;
-  *known = program;
-  emit_process(process, CW_RECORD_PROCESS);
+  if (emit_process(process, CW_RECORD_PROCESS)) {
+    *known = program;
+    return;
+  }
+  if (*known != (program | ANNOUNCE_AGAIN))
+    count(&counters.process_failed); /* once, however often it is tried */
+  *known = program | ANNOUNCE_AGAIN;
 }
 
 #endif

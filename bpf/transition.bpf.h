@@ -178,10 +178,6 @@ static __always_inline void keep_tuple(struct socket_state *state, struct sock *
   state->tuple.role = role;
 }
 
-static __always_inline unsigned long wake_flag(void) {
-  return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= config.wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
-
 struct change {
   struct cw_process current;
   __u64 now;

@@ -9,13 +9,21 @@ cd "$root" || exit 1
 export PATH="$PATH:/usr/sbin:/sbin"
 
 build_packages=(cmake ninja-build pkg-config g++ clang-19 bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev linux-libc-dev
-  libspdlog-dev libfmt-dev libcli11-dev libzstd-dev nlohmann-json3-dev)
+  libcap-dev libspdlog-dev libfmt-dev libcli11-dev libzstd-dev nlohmann-json3-dev)
 test_packages=("${build_packages[@]}" catch2 clang-format-19 clang-tidy-19 python3 python3-jsonschema
-  iproute2 procps util-linux)
+  iproute2 procps util-linux libcap2-bin systemd python3-seccomp libclang-rt-19-dev)
+vm_packages=(qemu-system-x86 debian-archive-keyring busybox bpftool python3 python3-jsonschema iproute2 procps util-linux
+  mount binutils)
+fuzz_packages=("${build_packages[@]}" libclang-rt-19-dev)
 # These start services of theirs when they are installed: never installed unasked.
 real_software_packages=(nginx-light redis-server redis-tools curl)
 keep_alive_packages=(redis-server redis-tools)
 bench_packages=("${build_packages[@]}" libbpf-tools python3 iproute2 util-linux)
+
+# The targets of tests/fuzz, by name.
+fuzz_targets() {
+  sed -nE 's/^closewatch_fuzz\(([a-z]+).*/\1/p' tests/fuzz/CMakeLists.txt
+}
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

@@ -81,6 +81,7 @@ DoctorReport examine(const std::vector<NetworkNamespace>& namespaces, bool whole
   report.kernel = names.kernel;
   report.time_ns = std::chrono::nanoseconds{std::chrono::system_clock::now().time_since_epoch()}.count();
   report.checks = all_checks();
+  report.privileges = privileges(root);
   if (whole_machine) report.unseen = blind_spots();
   report.namespaces = look_at_namespaces(root, namespaces, report.unseen);
   MachineHealth machine;

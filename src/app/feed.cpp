@@ -76,6 +76,15 @@ std::vector<std::string> blind_spots(const Engine::Refusals& refused) {
     spots.push_back(fmt::format("{} sockets in TIME_WAIT found no room in the ledger", refused.buckets));
   if (refused.workloads > 0)
     spots.emplace_back("there were too many workloads: what grows in those that found no room is not seen");
+  if (refused.rows > 0) spots.push_back(fmt::format("{} sockets found no room in the counts of states", refused.rows));
+  if (refused.listeners > 0)
+    spots.emplace_back("there were too many listeners: what waits in the accept queues of some has no owner");
+  if (refused.namespaces > 0)
+    spots.emplace_back("there were too many network namespaces: of some the settings and counters are not known");
+  if (refused.hurried > 0)
+    spots.push_back(
+        fmt::format("{} events were told before it was known who holds their socket, or whether a reset followed",
+                    refused.hurried));
   return spots;
 }
 

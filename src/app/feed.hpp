@@ -41,7 +41,6 @@ class Feed {
   /// What the engine has asked for since the last time.
   [[nodiscard]] std::optional<WalkWanted> take_wanted_walk() { return std::exchange(walk_wanted_, std::nullopt); }
   [[nodiscard]] std::vector<StackWanted> take_wanted_stacks() { return std::exchange(stacks_wanted_, {}); }
-  [[nodiscard]] bool wants_walk() const { return walk_wanted_.has_value(); }
 
   /// The head of the stream, once it is known.
   [[nodiscard]] const Started& started() const { return started_; }

@@ -368,7 +368,8 @@ constexpr std::array<std::string_view, 9> options_of_replay{"json",         "out
 std::string replay_help() {
   return "feed a recording through a command in place of the kernel; needs no privileges\n\n"
          "Usage: closewatch replay FILE [--] trace|report [OPTIONS]\n\n"
-         "FILE is what --record has made, - standard input. The options are the command's, of those that say how it is shown:\n"
+         "FILE is what --record has made, - standard input. The options are the command's, of those that say how it is "
+         "shown:\n"
          "--json, --output, --wide, --events, --by, --fail-on-leak, --quiet, --verbose; --leak-after judges anew.\n";
 }
 
@@ -385,7 +386,7 @@ std::expected<std::string, NoStart> cut_replay(std::vector<std::string>& argumen
   if (at == arguments.end() || *at == "--" || at->empty()) return refused("replay: the recording's FILE is missing");
   if (at->starts_with('-') && *at != "-")
     return refused(fmt::format("replay: '{}' stands before the recording's FILE; options follow the command", *at));
-  const std::string file = *at++;
+  std::string file = *at++;
   if (at != arguments.end() && *at == "--") ++at;
   if (at == arguments.end() || (*at != "trace" && *at != "report"))
     return refused(at == arguments.end()

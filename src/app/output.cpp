@@ -62,8 +62,14 @@ Output Output::of_standard(int fd) {
   return Output{Descriptor{}, fd, name};
 }
 
+bool is_one_file(int fd, int other) {
+  struct stat one{};
+  struct stat two{};
+  return fstat(fd, &one) == 0 && fstat(other, &two) == 0 && S_ISREG(one.st_mode) && one.st_dev == two.st_dev &&
+         one.st_ino == two.st_ino;
+}
+
 std::expected<void, Error> write_document(const Output& output, std::string_view text) {
-  constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
   output.begin();
   Writer writer{output.fd(), output.name()};
   writer.lift_limit();

@@ -8,6 +8,7 @@
 #include <closewatch/base/descriptor.hpp>
 #include <closewatch/core/types.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <expected>
 #include <string>
@@ -35,6 +36,12 @@ class Output {
   int standard_;
   std::string name_;  ///< for messages
 };
+
+/// One regular file behind both descriptors: what is written to the one would be in the other.
+[[nodiscard]] bool is_one_file(int fd, int other);
+
+/// Somebody reads it page by page.
+inline constexpr std::chrono::hours as_long_as_it_takes{24 * 365};
 
 /// All of it, to the end: a reader may take his time.
 [[nodiscard]] std::expected<void, Error> write_document(const Output& output, std::string_view text);

@@ -2,6 +2,7 @@
 #include "app/progress.hpp"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -9,8 +10,10 @@
 namespace closewatch {
 namespace {
 
-/// Nothing waits for it: what does not go out is shown the next time.
+/// Nothing waits for it, not even on a terminal that was stopped (Ctrl-S): what does not go out is shown the next time.
 void say(std::string_view text) {
+  pollfd entry{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&entry, 1, 0) <= 0) return;
   if (::write(STDERR_FILENO, text.data(), text.size()) < 0) return;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/record.hpp"
 
+#include "app/output.hpp"
 #include "host/safe_file.hpp"
 
 #include <spdlog/spdlog.h>
@@ -29,6 +30,8 @@ std::expected<Record, Error> Record::open(const Options& options) {
   record.file_ = *std::move(file);
   return record;
 }
+
+bool Record::is_in(const Output& output) const { return file_.is_open() && is_one_file(file_.get(), output.fd()); }
 
 void Record::serve(Session& session, const Options& options, const Engine::Settings& engine) {
   if (!file_.is_open()) return;

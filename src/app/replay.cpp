@@ -23,13 +23,11 @@ namespace {
 
 /// As many as the engine keeps, some times over.
 constexpr std::size_t most_known = 65'536;
-constexpr std::chrono::hours as_long_as_it_takes{24 * 365};  // somebody reads it page by page
 
-std::expected<RecordingReader, Error> open_recording(const std::string& path) {
-  const bool standard = path == "-";
-  Descriptor file{standard ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+std::expected<Descriptor, Error> open_recording(const std::string& path) {
+  Descriptor file{path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
   if (!file.is_open()) return std::unexpected(Error{"read the recording " + path, errno, ""});
-  return RecordingReader::open(std::move(file), standard ? "standard input" : path);
+  return file;
 }
 
 /// The rules by which the run was judged, or --leak-after.
@@ -54,11 +52,10 @@ Exit ended(const Replay::Outcome& outcome, Exit status) {
   return status;
 }
 
-Exit replay_trace(const Options& options, RecordingReader& recording, const Engine::Settings& rules) {
-  const auto output = Output::open(options.output, STDOUT_FILENO);
-  if (!output) return refuse(Exit::failed, message_of(output.error()));
-  output->begin();
-  TraceSinks sinks{options, *output};
+Exit replay_trace(const Options& options, RecordingReader& recording, const Engine::Settings& rules,
+                  const Output& output) {
+  output.begin();
+  TraceSinks sinks{options, output};
   Writer& writer = sinks.writer();
   writer.lift_limit();
   Engine engine{rules};
@@ -80,9 +77,8 @@ class NoStream final : public Sink {
   void take(const Fact&) override {}
 };
 
-Exit replay_report(const Options& options, RecordingReader& recording, const Engine::Settings& rules) {
-  const auto output = Output::open(options.output, STDOUT_FILENO);
-  if (!output) return refuse(Exit::failed, message_of(output.error()));
+Exit replay_report(const Options& options, RecordingReader& recording, const Engine::Settings& rules,
+                   const Output& output) {
   Writer nothing{-1, "nothing"};
   NoStream none;
   Engine engine{rules};
@@ -93,7 +89,7 @@ Exit replay_report(const Options& options, RecordingReader& recording, const Eng
                                            .with_stacks = recording.head().stacks,
                                            .verbose = options.verbose,
                                            .blind_spots = outcome.blind_spots});
-  if (auto written = write_report(options, report, *output); !written) outcome.failure = written.error();
+  if (auto written = write_report(options, report, output); !written) outcome.failure = written.error();
   return ended(outcome, status_of(options, report));
 }
 
@@ -196,13 +192,20 @@ void Replay::end_early() {
 }
 
 Exit run_replay(const Options& options) {
-  auto recording = open_recording(options.replay);
+  auto file = open_recording(options.replay);
+  if (!file) return refuse(Exit::failed, message_of(file.error()));
+  const Descriptor same{::fcntl(file->get(), F_DUPFD_CLOEXEC, 0)};
+  auto recording = RecordingReader::open(*std::move(file), options.replay == "-" ? "standard input" : options.replay);
   if (!recording) return refuse(Exit::failed, message_of(recording.error()));
   const auto rules = rules_of(options, recording->head());
   if (!rules) return refuse(Exit::usage, message_of(rules.error()));
   spdlog::debug("a recording of closewatch {} as {}", recording->head().version, recording->head().command);
-  return options.command == Subcommand::trace ? replay_trace(options, *recording, *rules)
-                                              : replay_report(options, *recording, *rules);
+  const auto output = Output::open(options.output, STDOUT_FILENO);
+  if (!output) return refuse(Exit::failed, message_of(output.error()));
+  if (is_one_file(same.get(), output->fd()))
+    return refuse(Exit::usage, "the results would be written into the recording itself; name another file with -o");
+  return options.command == Subcommand::trace ? replay_trace(options, *recording, *rules, *output)
+                                              : replay_report(options, *recording, *rules, *output);
 }
 
 }  // namespace closewatch

@@ -49,7 +49,7 @@ std::expected<void, Error> write_report(const Options& options, const Report& re
 Exit run_report(const Options& options) {
   auto watch = begin_watch(options, STDOUT_FILENO);
   if (!watch) return watch.error();
-  auto& [host_pids, settings, output, record, source] = *watch;
+  auto& [host_pids, settings, output, record, source, limits] = *watch;
 
   Writer nothing{output.fd(), output.name()};  // only to see that nobody reads any more
   Progress progress{options};
@@ -57,7 +57,7 @@ Exit run_report(const Options& options) {
   const Engine::Settings rules = engine_settings(options, settings, host_pids);
   Engine engine{rules};
   Feed feed{engine, progress, nothing};
-  Session session{source, feed, session_settings(options, settings, host_pids)};
+  Session session{source, feed, session_settings(options, settings, host_pids, limits)};
   record.serve(session, options, rules);
   session.on_pulse([&] { progress.show(); });
   stacks.serve(session);

@@ -63,6 +63,7 @@ int run_command(const Options& options, const SignalsBefore& before) {
   if (!output) return std::to_underlying(refuse(Exit::failed, message_of(output.error())));
   auto record = Record::open(options);
   if (!record) return std::to_underlying(refuse(Exit::failed, message_of(record.error())));
+  if (record->is_in(*output)) return std::to_underlying(refuse(Exit::usage, recorded_over_results));
 
   auto command = Command::start(options.command_line, *user, before);
   if (!command) return std::to_underlying(refuse(Exit::failed, message_of(command.error())));
@@ -71,8 +72,9 @@ int run_command(const Options& options, const SignalsBefore& before) {
   if (!process) return std::to_underlying(refuse(Exit::failed, "cannot find COMMAND's process in /proc"));
   settings->pids = {*process};
   settings->children = true;
-  auto source = attached_source(*settings, true);
-  if (!source) return std::to_underlying(refuse(Exit::failed, source.error()));
+  auto attached = attached_source(options, *settings, true);
+  if (!attached) return std::to_underlying(refuse(Exit::failed, attached.error()));
+  KernelSource& source = attached->source;
 
   Writer nothing{-1, "nothing"};  // COMMAND is watched to its end, whether anybody reads its standard error or not
   Progress silent{options};
@@ -80,7 +82,7 @@ int run_command(const Options& options, const SignalsBefore& before) {
   const Engine::Settings rules = engine_settings(options, *settings, true);
   Engine engine{rules};
   Feed feed{engine, silent, nothing};
-  Session session{*source, feed, session_settings(options, *settings, true)};
+  Session session{source, feed, session_settings(options, *settings, true, attached->limits)};
   record->serve(session, options, rules);
   stacks.serve(session);
   session.on_started([&] { command->release(); });
@@ -101,7 +103,7 @@ int run_command(const Options& options, const SignalsBefore& before) {
     return end->exit_status();
   }
   if (!ran) return end->exit_status() != 0 ? end->exit_status() : std::to_underlying(Exit::failed);
-  name_survivors(*source);
+  name_survivors(source);
 
   const Report report = make_report(options, session, feed);
   const bool worth_telling =

@@ -36,6 +36,15 @@ constexpr std::uint64_t descriptors_every_ns = 10'000'000'000;
 constexpr std::uint64_t lookups_a_second = 3000;
 constexpr std::chrono::milliseconds patience_at_end{2000};
 
+std::string others_lost(const KernelLosses& losses) {
+  return fmt::format("of what was lost {} were resets, late closings, listeners or ends of processes",
+                     losses.ring_others);
+}
+
+std::string processes_missed(const KernelLosses& losses) {
+  return fmt::format("{} processes were announced late, or could not be followed", losses.processes);
+}
+
 }  // namespace
 
 /// SIGINT, SIGTERM, SIGHUP, SIGWINCH and others that are somebody's to pass on, as a descriptor. Once gone, a second
@@ -160,6 +169,7 @@ std::expected<void, Error> Session::pump() {
 
 std::expected<void, Error> Session::stop() {
   drain_all();
+  check_losses();  // the last walk is the one that rebuilds the tables
   if (auto walked = walk(Walk::everything); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
@@ -173,12 +183,15 @@ std::expected<void, Error> Session::stop() {
   feed_.step(Stopped{now_ns(), used.cpu_ms, used.rss_bytes});
   spdlog::debug("{} transitions were caught by the second copy of the program", losses_.nested);
   spdlog::debug("{} transitions found no storage, {} did not fit the state kept", losses_.storage, losses_.missed);
-  if (losses_.ring_others > 0)
-    spdlog::warn("the ring had no room for {} resets, processes or late closings", losses_.ring_others);
-  if (losses_.processes > 0) spdlog::warn("{} processes could not be announced or followed", losses_.processes);
+  if (losses_.ring_others > 0) spdlog::debug("{}", others_lost(losses_));
+  if (losses_.processes > 0) spdlog::warn("{}", processes_missed(losses_));
   const Engine::Refusals refusals = engine_.refusals();
   spdlog::debug("no room in the tables: {} connections, {} listeners; {} processes forgotten", refusals.connections,
                 refusals.listeners, refusals.processes);
+  spdlog::debug(
+      "no room in the tables: {} routes' paces, {} processes' descriptors, {} stacks; {} workloads forgotten, "
+      "{} events told before their time",
+      refusals.routes, refusals.descriptors, refusals.stacks, refusals.workloads_forgotten, refusals.hurried);
   const Ledger::Differences& differences = engine_.differences();
   spdlog::debug(
       "TIME_WAIT, against the kernel's own list: {} found that no event had told of, {} gone before their time",
@@ -199,12 +212,16 @@ void Session::sweep_when_due() {
   const bool due = now_ns() >= next_sweep_ns_;
   const std::optional<WalkWanted> wanted = feed_.take_wanted_walk();
   if (!due && !wanted) return;
-  const bool tables = wanted && wanted->tables;
-  const bool owners = wanted && !wanted->tables;
+  // What was lost is found by a walk over all: where it failed, the next sweep is one.
+  const bool tables = (wanted && wanted->tables) || (due && owes_tables_);
+  const bool owners = wanted && !tables;
   if (auto walked = walk(tables ? Walk::everything : owners ? Walk::owners : Walk::sweep); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what was to be seen by it is not", walked.error().operation,
                  std::strerror(walked.error().code));
+    owes_tables_ = owes_tables_ || tables;
+  } else if (tables) {
+    owes_tables_ = false;
   }
   // Whoever has begun since the start is met by a sweep: the growth of its descriptors is to be known too.
   if (due && settings_.census && now_ns() >= descriptors_counted_ns_ + descriptors_every_ns) count_descriptors(false);
@@ -230,6 +247,7 @@ std::expected<void, Error> Session::walk(Walk what) {
   // What happened while it was walked is in the ring, and newer than the rows.
   drain_all();
   answer_stacks();
+  check_losses();  // of what happened meanwhile
   feed_.step(WalkDone{now_ns(), began_ns, census});
   spdlog::debug("a {} took {:.3f} ms, {} rows", what == Walk::sweep ? "sweep" : "walk",
                 static_cast<double>(now_ns() - began_ns) / 1e6, rows);
@@ -257,7 +275,7 @@ void Session::count_descriptors(bool sockets_too) {
 }
 
 std::vector<std::string> Session::blind_spots() const {
-  std::vector<std::string> spots;
+  std::vector<std::string> spots = settings_.limits;
   if (!settings_.looks_up_pids)
     spots.emplace_back(
         "not in the initial pid namespace: holders are seen only in this one, and nothing is looked up by pid");
@@ -268,10 +286,8 @@ std::vector<std::string> Session::blind_spots() const {
                     closed_namespaces_.size()));
   if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
   if (feed_.bad_records() > 0) spots.push_back(fmt::format("{} records could not be understood", feed_.bad_records()));
-  if (losses_.ring_others > 0)
-    spots.push_back(fmt::format("the ring had no room for {} resets, processes or late closings", losses_.ring_others));
-  if (losses_.processes > 0)
-    spots.push_back(fmt::format("{} processes could not be announced or followed", losses_.processes));
+  if (losses_.ring_others > 0) spots.push_back(others_lost(losses_));
+  if (losses_.processes > 0) spots.push_back(processes_missed(losses_));
   return spots;
 }
 
@@ -337,8 +353,9 @@ void Session::tick(std::uint64_t read_until_ns) {
 
 void Session::check_losses() {
   const KernelLosses losses = source_.losses();
-  if (losses.ring != losses_.ring || losses.storage + losses.missed != losses_.storage + losses_.missed)
-    feed_.step(LossSeen{now_ns(), losses.ring, losses.storage + losses.missed});
+  const auto all = [](const KernelLosses& of) { return of.ring + of.ring_others + of.storage + of.missed; };
+  if (all(losses) != all(losses_))
+    feed_.step(LossSeen{now_ns(), losses.ring, losses.storage + losses.missed, losses.ring_others});
   losses_ = losses;
 }
 
@@ -358,7 +375,12 @@ void Session::check_recording() {
 
 int Session::patience(bool more) const {
   if (more) return 0;
-  return engine_.holds_back() ? short_pulse_ms : pulse_ms;
+  const int pulse = engine_.holds_back() ? short_pulse_ms : pulse_ms;
+  // A sweep that comes late is a finding that comes late.
+  const std::uint64_t now = now_ns();
+  if (now >= next_sweep_ns_) return 0;
+  return static_cast<int>(
+      std::min<std::uint64_t>(static_cast<std::uint64_t>(pulse), (next_sweep_ns_ - now) / 1'000'000 + 1));
 }
 
 }  // namespace closewatch

@@ -38,6 +38,7 @@ class Session {
     std::uint32_t ring_bytes = 0;
     std::chrono::milliseconds sweep{5000};  ///< from one walk over the sockets to the next
     std::optional<std::chrono::milliseconds> duration;
+    std::vector<std::string> limits;  ///< what a missing privilege keeps from us, in sentences
   };
 
   Session(KernelSource& source, Feed& feed, const Settings& settings);
@@ -117,6 +118,7 @@ class Session {
   std::uint64_t began_ns_ = 0;
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t failed_walks_ = 0;
+  bool owes_tables_ = false;  ///< a walk over all failed
   std::uint64_t descriptors_counted_ns_ = 0;
   KernelLosses losses_;
   RecordingWriter* recording_ = nullptr;

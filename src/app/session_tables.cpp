@@ -16,6 +16,8 @@ namespace {
 
 /// However many buckets there are, looking for them takes no more than a tenth of the time.
 constexpr std::uint64_t tables_share = 10;
+/// So many are told of, and counted: whoever makes namespaces without end adds nothing.
+constexpr std::size_t closed_namespaces_limit = 65'536;
 
 }  // namespace
 
@@ -66,7 +68,8 @@ std::expected<void, Error> Session::walk_tables_of(const NetworkNamespace& where
   if (!walked) return walked;
   if (!entered) {
     // Gone since it was listed is no matter; not let in is told, once for each.
-    if (entered.error().code == EPERM && closed_namespaces_.insert(where.inode).second)
+    if (entered.error().code == EPERM && closed_namespaces_.size() < closed_namespaces_limit &&
+        closed_namespaces_.insert(where.inode).second)
       spdlog::debug("cannot {}: its sockets from before the start are seen only where a process holds them",
                     entered.error().operation);
     return {};

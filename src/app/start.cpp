@@ -38,6 +38,19 @@ std::expected<void, Error> watch_descendants(KernelSource& source, std::vector<P
   return {};
 }
 
+/// A recording is to have what a report needs, and the answers that it asks for.
+bool takes_census(const Options& options) { return options.command != Subcommand::trace || !options.record.empty(); }
+
+Undertaking undertaking(const Options& options, const KernelSettings& settings) {
+  const auto own = namespace_inode("/proc/thread-self/ns/net");
+  return {.other_namespaces = settings.netns == 0 || !own || *own != settings.netns,
+          .counts_descriptors = takes_census(options),
+          .stacks = options.stacks,
+          .command = options.command == Subcommand::run,
+          .as_root = geteuid() == 0,
+          .old_kernel = false};
+}
+
 std::string random_id() {
   std::uint64_t bits = 0;
   if (getrandom(&bits, sizeof bits, 0) != sizeof bits) bits = static_cast<std::uint64_t>(getpid());
@@ -101,8 +114,9 @@ std::expected<KernelSettings, Error> kernel_settings(const Options& options, boo
   return settings;
 }
 
-std::expected<KernelSource, std::string> attached_source(const KernelSettings& settings, bool host_pids) {
-  const Preflight machine = preflight(root);
+std::expected<Attached, std::string> attached_source(const Options& options, const KernelSettings& settings,
+                                                     bool host_pids) {
+  const Preflight machine = preflight(root, undertaking(options, settings));
   if (!machine.refusals.empty()) return std::unexpected(machine.refusals.front());
   auto source = KernelSource::load(settings, [](const std::string& text) { spdlog::debug("{}", text); });
   if (!source) return std::unexpected(message_of(explained(source.error())));
@@ -110,13 +124,19 @@ std::expected<KernelSource, std::string> attached_source(const KernelSettings& s
   if (settings.children)
     if (auto watched = watch_descendants(*source, settings.pids); !watched)
       return std::unexpected(message_of(watched.error()));
-  for (const std::string& limit : machine.limits) spdlog::warn("{}", limit);
+  std::vector<std::string> limits;
+  for (const Limit& limit : machine.limits) {
+    spdlog::warn("{}", limit.text);
+    if (!limit.is_told_when_met) limits.push_back(limit.text);
+  }
   for (const std::string& limit : source->degraded()) spdlog::warn("{}", limit);
   if (!host_pids)
     spdlog::warn(
         "not in the initial pid namespace: pids are the host's, and what /proc tells of them (exe, cmdline, "
         "cgroup) is not looked up; run it on the host, or with hostPID");
-  return std::move(*source);
+  if (auto given_up = give_up_all_but(machine.kept); !given_up) return std::unexpected(message_of(given_up.error()));
+  spdlog::debug("capabilities kept: {}", names_of(machine.kept));
+  return Attached{*std::move(source), std::move(limits)};
 }
 
 std::expected<Watch, Exit> begin_watch(const Options& options, int standard) {
@@ -127,9 +147,11 @@ std::expected<Watch, Exit> begin_watch(const Options& options, int standard) {
   if (!output) return std::unexpected(refuse(Exit::failed, message_of(output.error())));
   auto record = Record::open(options);
   if (!record) return std::unexpected(refuse(Exit::failed, message_of(record.error())));
-  auto source = attached_source(*settings, host_pids);
-  if (!source) return std::unexpected(refuse(Exit::failed, source.error()));
-  return Watch{host_pids, *std::move(settings), *std::move(output), *std::move(record), *std::move(source)};
+  if (record->is_in(*output)) return std::unexpected(refuse(Exit::usage, recorded_over_results));
+  auto attached = attached_source(options, *settings, host_pids);
+  if (!attached) return std::unexpected(refuse(Exit::failed, attached.error()));
+  return Watch{host_pids,          *std::move(settings),        *std::move(output),
+               *std::move(record), std::move(attached->source), std::move(attached->limits)};
 }
 
 Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
@@ -137,8 +159,7 @@ Engine::Settings engine_settings(const Options& options, const KernelSettings& k
       .filters_processes = !kernel.pids.empty() || !kernel.comms.empty() || kernel.cgroup_id != 0,
       .sees_all_sockets = kernel.pids.empty() && kernel.comms.empty() && kernel.cgroup_id == 0 &&
                           kernel.local_ports.empty() && kernel.remote_ports.empty() && kernel.ipv4 && kernel.ipv6,
-      // A recording is to have the answers that a report asks for.
-      .keeps_accounts = options.command != Subcommand::trace || !options.record.empty(),
+      .keeps_accounts = takes_census(options),
       .detector = {.leak_after_ns = nanoseconds(options.leak_after),
                    .sweep_ns = nanoseconds(options.sweep),
                    .sanitizer = options.command == Subcommand::run,
@@ -146,15 +167,17 @@ Engine::Settings engine_settings(const Options& options, const KernelSettings& k
   };
 }
 
-Session::Settings session_settings(const Options& options, const KernelSettings& kernel, bool host_pids) {
+Session::Settings session_settings(const Options& options, const KernelSettings& kernel, bool host_pids,
+                                   std::vector<std::string> limits) {
   return {.root = root,
           .netns = kernel.netns,
           .looks_up_pids = host_pids,
           .quiet = options.quiet,
-          .census = options.command != Subcommand::trace || !options.record.empty(),
+          .census = takes_census(options),
           .ring_bytes = options.ring_bytes,
           .sweep = options.sweep,
-          .duration = options.duration};
+          .duration = options.duration,
+          .limits = std::move(limits)};
 }
 
 Started started(const Options& options) {

@@ -16,6 +16,7 @@
 #include <expected>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace closewatch {
 
@@ -31,9 +32,15 @@ inline const std::filesystem::path root = "/";
 /// What the options name on this machine: it must be there.
 [[nodiscard]] std::expected<KernelSettings, Error> kernel_settings(const Options& options, bool host_pids);
 
-/// Looks whether this machine can be traced, loads and attaches, and tells what will be missing. An error's text is
-/// whole: nothing is left running.
-[[nodiscard]] std::expected<KernelSource, std::string> attached_source(const KernelSettings& settings, bool host_pids);
+/// The kernel side at work, and what privileges that we have not keep from us, in sentences.
+struct Attached {
+  KernelSource source;
+  std::vector<std::string> limits;
+};
+/// Looks whether this machine can be traced, loads and attaches, tells what will be missing, and gives up all
+/// privileges but those that watching takes. An error's text is whole: nothing is left running.
+[[nodiscard]] std::expected<Attached, std::string> attached_source(const Options& options,
+                                                                   const KernelSettings& settings, bool host_pids);
 
 /// All that watching takes, with everything attached.
 struct Watch {
@@ -42,13 +49,15 @@ struct Watch {
   Output output;
   Record record;
   KernelSource source;
+  std::vector<std::string> limits;  ///< of Attached
 };
 /// Results go to `standard` (a descriptor) where the options name no file. Why it can't be done has been said.
 [[nodiscard]] std::expected<Watch, Exit> begin_watch(const Options& options, int standard);
 
 [[nodiscard]] Engine::Settings engine_settings(const Options& options, const KernelSettings& kernel, bool host_pids);
 
-[[nodiscard]] Session::Settings session_settings(const Options& options, const KernelSettings& kernel, bool host_pids);
+[[nodiscard]] Session::Settings session_settings(const Options& options, const KernelSettings& kernel, bool host_pids,
+                                                 std::vector<std::string> limits);
 
 /// The head of the stream: an id of the run, and whose machine this is.
 [[nodiscard]] Started started(const Options& options);

@@ -23,14 +23,14 @@ Sink& TraceSinks::sink() {
 Exit run_trace(const Options& options) {
   auto watch = begin_watch(options, STDOUT_FILENO);
   if (!watch) return watch.error();
-  auto& [host_pids, settings, output, record, source] = *watch;
+  auto& [host_pids, settings, output, record, source, limits] = *watch;
 
   output.begin();
   TraceSinks sinks{options, output};
   const Engine::Settings rules = engine_settings(options, settings, host_pids);
   Engine engine{rules};
   Feed feed{engine, sinks.sink(), sinks.writer()};
-  Session session{source, feed, session_settings(options, settings, host_pids)};
+  Session session{source, feed, session_settings(options, settings, host_pids, limits)};
   record.serve(session, options, rules);
   session.on_resize([&] { sinks.resize(screen_rows(output.fd())); });
   const auto ran = session.run(started(options));

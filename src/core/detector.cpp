@@ -119,10 +119,7 @@ void Detector::holder(const HolderRow& row) {
   met_.push_back({row.cookie, row.holder});
 }
 
-void Detector::lost() {
-  events_lost_ = true;
-  rows_lost_ = true;
-}
+void Detector::events_lost() { events_lost_ = true; }
 
 void Detector::sweep_done(const WalkDone& done, std::vector<Judgement>& judgements) {
   const auto told_before = static_cast<std::ptrdiff_t>(judgements.size());
@@ -146,6 +143,7 @@ void Detector::sweep_done(const WalkDone& done, std::vector<Judgement>& judgemen
   // Not before: this sweep's own numbers are none to begin with.
   if (events_lost_) growth_.restart();
   refused_now_ = 0;
+  sweep_began_ns_ = done.began_ns;
   events_lost_ = rows_lost_ = false;
   ++sweep_;
 }
@@ -350,8 +348,10 @@ void Detector::forget_missed(const WalkDone& done, std::vector<Judgement>& judge
     // What a transition changed behind the sweep's back could not be met as what it was.
     const bool met = watched.sweep == sweep_ || watched.changed_ns >= done.began_ns;
     if (!met) count_up(watched.missed);
-    if (watched.missed > 1) {
+    // An absence is believed when two sweeps agree; at once where its end may be among what was lost.
+    if (watched.missed > 1 || (watched.missed == 1 && events_lost_)) {
       resolve(watched, done.time_ns, std::nullopt, judgements);
+      drop_vanished(at->first);
       at = sockets_.erase(at);
     } else {
       ++at;
@@ -365,6 +365,17 @@ std::vector<Judged> Detector::sockets() const {
     if (watched.looked_at) out.push_back(watched.judged);
   std::sort(out.begin(), out.end(), [](const Judged& one, const Judged& other) { return one.cookie < other.cookie; });
   return out;
+}
+
+void Detector::mark_workloads(std::vector<bool>& in_use) const {
+  for (const auto& [cookie, watched] : sockets_) in_use[watched.judged.workload] = true;
+  for (const Judged& judged : ended_) in_use[judged.workload] = true;
+}
+
+void Detector::forget_workloads(const std::vector<bool>& in_use) {
+  std::erase_if(habits_, [&](const auto& entry) { return !in_use[entry.first]; });
+  patience_ns_.clear();
+  growth_.forget(in_use);
 }
 
 std::optional<Trend> Detector::trend(WorkloadId workload, Kind kind) const { return growth_.trend(workload, kind); }

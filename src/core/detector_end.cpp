@@ -201,7 +201,7 @@ void Detector::finish(std::uint64_t time_ns, std::vector<Judgement>& judgements)
   const auto told_before = static_cast<std::ptrdiff_t>(judgements.size());
   for (auto& [cookie, watched] : sockets_) {
     // What the last sweep did not meet may have ended unseen.
-    if (!watched.looked_at || watched.missed != 0) continue;
+    if (!watched.looked_at || !is_met(watched)) continue;
     const Kind kind = kind_now(watched, time_ns);
     const Standing standing{.kind = kind,
                             .eof = watched.judged.condition.eof,
@@ -217,6 +217,7 @@ void Detector::finish(std::uint64_t time_ns, std::vector<Judgement>& judgements)
   for (Judged& judged : ended_) {
     if (judged.verdict != Verdict::stuck || !leaks_if_left_open(judged.kind)) continue;
     if (judged.resolution != Resolution::exit && judged.resolution != Resolution::reset_still_open) continue;
+    if (const auto dead = sockets_.find(judged.cookie); dead != sockets_.end() && !is_met(dead->second)) continue;
     judged.verdict = Verdict::leak;
     judgements.push_back({Finding::Status::changed, time_ns, judged});
   }
@@ -243,6 +244,17 @@ void Detector::drop_ended(std::uint64_t cookie) {
     if (moved != ended_open_.end() && moved->second == ended_.size() - 1) moved->second = place;
   }
   ended_.pop_back();
+}
+
+// Its descriptor is gone, closed by whom is not known: the program is not to be accused of what it may have mended.
+void Detector::drop_vanished(std::uint64_t cookie) {
+  const auto found = ended_open_.find(cookie);
+  if (found != ended_open_.end() && ended_[found->second].verdict != Verdict::leak) drop_ended(cookie);
+}
+
+/// By the last sweep, or by a transition since it began.
+bool Detector::is_met(const Watched& watched) const {
+  return watched.sweep + 1 == sweep_ || watched.changed_ns >= sweep_began_ns_;
 }
 
 void Detector::remember_over(std::uint64_t cookie, std::uint64_t time_ns) {

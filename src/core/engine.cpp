@@ -3,6 +3,7 @@
 #include <closewatch/core/engine.hpp>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 namespace closewatch {
@@ -22,6 +23,13 @@ Cause closing_call(Cause call) {
   if (call == Cause::exit || call == Cause::close) return call;
   return call == Cause::kill ? Cause::close : Cause::shutdown;
 }
+
+/// What comes from the ring in the order of time (to microseconds), and the clock that says how far it has been read.
+/// The times of all others may be later than what is still to be read.
+template <typename What>
+constexpr bool is_of_the_stream =
+    std::is_same_v<What, TransitionSeen> || std::is_same_v<What, ResetSeen> || std::is_same_v<What, ProcessSeen> ||
+    std::is_same_v<What, ProcessExited> || std::is_same_v<What, DescriptorClosed> || std::is_same_v<What, Tick>;
 
 bool is_over(const TransitionSeen& seen) { return seen.to == State::close && seen.totals.has_value(); }
 
@@ -50,6 +58,11 @@ void Engine::step(const Event& event, std::vector<Fact>& facts) {
   std::visit(
       [&](const auto& what) {
         if constexpr (requires { what.time_ns; }) now_ns_ = std::max(now_ns_, what.time_ns);
+        if constexpr (is_of_the_stream<std::remove_cvref_t<decltype(what)>>) {
+          read_ns_ = std::max(read_ns_, what.time_ns);
+          // First what was to be told by then: between two records it is the same whether the clock is asked or not.
+          release(facts);
+        }
         on(what, facts);
       },
       event);
@@ -67,11 +80,24 @@ void Engine::on(const TransitionSeen& seen, std::vector<Fact>& facts) {
   }
   ++events_;
   answer_by_closer(seen);
-  Pending pending{.what = with_listener(seen)};
-  if (awaits_reset(seen)) pending.until_ns = seen.time_ns + reset_wait_ns;
-  ask_for_owner(pending, seen, facts);
-  pending_.push_back(std::move(pending));
-  release(facts);
+  Wait wait;
+  if (awaits_reset(seen)) wait.until_ns = seen.time_ns + reset_wait_ns;
+  ask_for_owner(wait, seen, facts);
+  const Listener* listener = listener_of_unaccepted(seen);
+  if (listener == nullptr && wait.until_ns == 0 && pending_.empty()) {
+    conclude(wait, seen, facts);  // as nearly all, without a copy
+  } else {
+    Pending pending{wait, seen};
+    if (listener != nullptr) {
+      auto& named = std::get<TransitionSeen>(pending.what);
+      named.listener_cookie = listener->cookie;
+      named.process = listener->process;
+      named.attribution = Attribution::listener;
+    }
+    pending_.push_back(std::move(pending));
+    keep_few_pending(facts);
+    release(facts);
+  }
   judge(facts, [&](auto& judgements) { detector_.transition(seen, judgements); });
 }
 
@@ -92,28 +118,35 @@ void Engine::on(const ProcessSeen& seen, std::vector<Fact>& facts) {
   (void)entry_of(seen.process, facts);
 }
 
-void Engine::on(const ProcessExited& seen, std::vector<Fact>&) { processes_.exited(seen.key); }
+void Engine::on(const ProcessExited& seen, std::vector<Fact>&) {
+  processes_.exited(seen.key);
+  descriptors_.erase(seen.key);
+}
 
 void Engine::on(const Started& started, std::vector<Fact>& facts) {
   started_ = true;
-  told_losses_ = seen_losses_;
-  losses_before_ = seen_losses_;
   facts.emplace_back(Hello{realtime(now_ns_), started.run, started.version, started.host, started.kernel,
                            started.boot_id, started.options});
   ledger_.begin();
   snapshot(facts);
   for (const Judgement& judgement : std::exchange(early_judgements_, {})) tell(finding_of(judgement, facts), facts);
+  // During the first walk: an end that went unseen leaves a connection in the snapshot that is no more.
+  report_losses(facts, false);
 }
 
 void Engine::on(const Tick& tick, std::vector<Fact>& facts) {
   realtime_offset_ns_ = tick.realtime_offset_ns;
-  release(facts);
   if (snapshot_due_) want_snapshot(facts);
+  snapshot_for_output(facts);
   report_losses(facts, false);
 }
 
 void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
-  if (seen.ring != seen_losses_.ring || seen.storage != seen_losses_.storage) detector_.lost();
+  if (seen.storage != seen_losses_.storage) detector_.rows_lost();
+  if (seen.ring + seen.storage + seen.others > seen_losses_.ring + seen_losses_.storage + seen_losses_.others) {
+    detector_.events_lost();
+    lost_ns_ = seen.time_ns;
+  }
   seen_losses_ = seen;
   report_losses(facts, false);
 }
@@ -121,8 +154,15 @@ void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
 void Engine::on(const OutputLost& lost, std::vector<Fact>& facts) {
   output_lost_ += lost.lines;
   tell(Gap{realtime(now_ns_), lost.lines, Gap::Where::output}, facts);
+  output_snapshot_due_ = true;
+  snapshot_for_output(facts);
+}
+
+void Engine::snapshot_for_output(std::vector<Fact>& facts) {
+  if (!output_snapshot_due_) return;
   if (output_snapshot_ns_ != 0 && now_ns_ - output_snapshot_ns_ < output_snapshot_pause_ns) return;
   output_snapshot_ns_ = now_ns_;
+  output_snapshot_due_ = false;
   want_snapshot(facts);
 }
 
@@ -189,22 +229,19 @@ Engine::Known* Engine::room_for(std::uint64_t cookie) {
 // Behind the back of the first walk, perhaps: whose its bucket is, is known from here alone.
 void Engine::keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts) {
   if (!is_over(seen)) return;
-  const Closed closed = closed_of(transition_of({.what = seen}, seen, facts), seen, false, facts);
+  const Closed closed = closed_of(transition_of({}, seen, facts), seen, false, facts);
   if (settings_.keeps_accounts && closed.bucket != Bucket::none) accounts_.take(closed);
-  keep_bucket(seen, closed, facts);
+  keep_bucket(seen, closed);
+  tell_changes(facts);
 }
 
 // Not accepted yet, and from before the start: nobody has it but the listener of its port.
-TransitionSeen Engine::with_listener(const TransitionSeen& seen) const {
-  TransitionSeen known = seen;
-  if (seen.attribution != Attribution::unknown || !seen.evidence.no_socket || seen.evidence.dead) return known;
+const Listener* Engine::listener_of_unaccepted(const TransitionSeen& seen) const {
+  if (seen.attribution != Attribution::unknown || !seen.evidence.no_socket || seen.evidence.dead) return nullptr;
   const Listener* listener =
       seen.listener_cookie != 0 ? listeners_.by_cookie(seen.listener_cookie) : listeners_.by_local_end(seen.tuple);
-  if (listener == nullptr) return known;
-  known.listener_cookie = listener->cookie;
-  known.process = listener->process;
-  known.attribution = Attribution::listener;
-  return known;
+  // That it was closed, and another opened there, may be among what was lost.
+  return listener != nullptr && listener->seen_ns >= lost_ns_ ? listener : nullptr;
 }
 
 bool Engine::owner_is_gone(const TransitionSeen& seen) const {
@@ -213,14 +250,17 @@ bool Engine::owner_is_gone(const TransitionSeen& seen) const {
 }
 
 // Whoever opened it, or listened, has ended, and the socket lives: a child or a friend has it. Only a walk tells who.
-void Engine::ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
+void Engine::ask_for_owner(Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts) {
   if (!owner_is_gone(seen) || !is_closing(seen.to) || !want_owner_walk(facts)) return;
-  pending.awaits_owner = true;
-  pending.until_ns = seen.time_ns + owner_wait_ns;
+  wait.awaits_owner = true;
+  ++awaiting_owner_;
+  wait.until_ns = seen.time_ns + owner_wait_ns;
 }
 
 // Whoever closes it had it when its peer did so, moments ago.
 void Engine::answer_by_closer(const TransitionSeen& closing) {
+  // Of thousands that wait for a reset or behind one, none as a rule waits for its owner.
+  if (awaiting_owner_ == 0) return;
   if (closing.attribution != Attribution::closer || processes_.has_exited(closing.process.key)) return;
   for (Pending& pending : pending_) {
     if (!pending.awaits_owner) continue;
@@ -232,33 +272,45 @@ void Engine::answer_by_closer(const TransitionSeen& closing) {
   }
 }
 
-void Engine::settle(Pending& pending, const TransitionSeen& seen, bool owner_settled) {
-  pending.awaits_owner = false;
-  pending.owner_settled = owner_settled;
-  pending.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
+void Engine::settle(Wait& wait, const TransitionSeen& seen, bool owner_settled) {
+  wait.awaits_owner = false;
+  --awaiting_owner_;
+  wait.owner_settled = owner_settled;
+  wait.until_ns = awaits_reset(seen) ? seen.time_ns + reset_wait_ns : 0;
 }
 
 void Engine::tell(Fact fact, std::vector<Fact>& facts) {
   if (pending_.empty())
     facts.push_back(std::move(fact));
   else
-    pending_.push_back({.what = std::move(fact)});
+    pending_.push_back({{}, std::move(fact)});
+  keep_few_pending(facts);
+}
+
+// A snapshot of a hundred thousand, or a flood, behind one that waits.
+void Engine::keep_few_pending(std::vector<Fact>& facts) {
+  if (pending_.size() <= settings_.pending_limit) return;
+  hurried_ += static_cast<std::uint64_t>(
+      std::count_if(pending_.begin(), pending_.end(), [&](const Pending& one) { return one.until_ns > read_ns_; }));
+  release(facts, true);
 }
 
 void Engine::release(std::vector<Fact>& facts, bool all) {
-  while (!pending_.empty() && (all || pending_.front().until_ns <= now_ns_)) {
-    Pending& pending = pending_.front();
+  while (!pending_.empty() && (all || pending_.front().until_ns <= read_ns_)) {
+    // Out of the queue first: what is concluded from it may have something to add there.
+    Pending pending = std::move(pending_.front());
+    pending_.pop_front();
+    if (pending.awaits_owner) --awaiting_owner_;
     if (auto* fact = std::get_if<Fact>(&pending.what))
       facts.push_back(std::move(*fact));
     else
       conclude(pending, std::get<TransitionSeen>(pending.what), facts);
-    pending_.pop_front();
   }
 }
 
-Transition Engine::transition_of(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
+Transition Engine::transition_of(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts) {
   Responsible who;
-  if (owner_is_gone(seen) && !pending.owner_settled)
+  if (owner_is_gone(seen) && !wait.owner_settled)
     who = by_listener(seen.attribution == Attribution::listener ? listeners_.by_cookie(seen.listener_cookie) : nullptr,
                       facts);
   else
@@ -281,15 +333,15 @@ Transition Engine::transition_of(const Pending& pending, const TransitionSeen& s
   return transition;
 }
 
-void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts) {
-  Transition transition = transition_of(pending, seen, facts);
+void Engine::conclude(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts) {
+  Transition transition = transition_of(wait, seen, facts);
   if (!is_over(seen)) {
     if (settings_.keeps_accounts) accounts_.take(transition);
     facts.emplace_back(std::move(transition));
     return;
   }
   count_without_port(seen);
-  Closed closed = closed_of(transition, seen, pending.reset_after, facts);
+  Closed closed = closed_of(transition, seen, wait.reset_after, facts);
   transition.responsible = closed.responsible;
   if (closed.ending == Ending::never_accepted && closed.closer && !transition.actor)
     transition.actor = closed.closer->process;
@@ -302,8 +354,9 @@ void Engine::conclude(const Pending& pending, const TransitionSeen& seen, std::v
   // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it. Where the table was full a
   // walk will tell.
   if (closed.bucket != Bucket::fin_wait2 && closed.bucket != Bucket::unknown) facts.emplace_back(std::move(transition));
-  keep_bucket(seen, closed, facts);
+  keep_bucket(seen, closed);
   facts.emplace_back(std::move(closed));
+  tell_changes(facts);
 }
 
 Closed Engine::closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,
@@ -337,7 +390,7 @@ Closed Engine::closed_of(const Transition& transition, const TransitionSeen& see
 
 void Engine::report_losses(std::vector<Fact>& facts, bool now) {
   if (!started_) return;
-  const std::uint64_t ring = seen_losses_.ring - told_losses_.ring;
+  const std::uint64_t ring = seen_losses_.ring + seen_losses_.others - told_losses_.ring - told_losses_.others;
   const std::uint64_t storage = seen_losses_.storage - told_losses_.storage;
   const std::uint64_t table = table_lost_ - told_table_lost_;
   if (ring + storage + table == 0) return;
@@ -362,7 +415,13 @@ Connection Engine::connection(ConnectionId id, const Tuple& tuple, bool mptcp) c
 
 Responsible Engine::responsible(Attribution attribution, const Identity& process, std::vector<Fact>& facts) {
   if (attribution == Attribution::unknown || process.key.pid == 0) return {};
-  return {Process{process, entry_of(process, facts)}, attribution};
+  Processes::Found found = processes_.find(process);
+  std::optional<bool> exited;
+  if (found.wanted)
+    facts.emplace_back(ProcessWanted{process});
+  else
+    exited = found.entry->exited;
+  return {Process{process, std::move(found.entry), exited}, attribution};
 }
 
 Responsible Engine::by_listener(const Listener* listener, std::vector<Fact>& facts) {
@@ -386,12 +445,14 @@ std::shared_ptr<const ProcessEntry> Engine::entry_of(const Identity& identity, s
   return std::move(found.entry);
 }
 
+// The times of a recording are anybody's: what is not between 1970 and 2262 is 1970.
 std::int64_t Engine::realtime(std::uint64_t time_ns) const {
-  return static_cast<std::int64_t>(time_ns) + realtime_offset_ns_;
+  const std::uint64_t sum = time_ns + static_cast<std::uint64_t>(realtime_offset_ns_);
+  return std::max(static_cast<std::int64_t>(sum), std::int64_t{0});
 }
 
 TotalsSoFar Engine::totals(std::uint64_t cpu_ms, std::uint64_t rss_bytes) const {
-  const std::uint64_t kernel = seen_losses_.ring + seen_losses_.storage - losses_before_.ring - losses_before_.storage;
+  const std::uint64_t kernel = seen_losses_.ring + seen_losses_.others + seen_losses_.storage;
   return {events_, kernel + table_lost_ + output_lost_, connections_.size(), cpu_ms, rss_bytes};
 }
 

@@ -9,7 +9,7 @@
 
 namespace closewatch {
 
-void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts) {
+void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed) {
   // Its end is told before the descriptors that it closes are.
   if (closed.closer && closed.closer->by == Cause::exit) processes_.exited(closed.closer->process.key);
   if (closed.bucket == Bucket::none) return;
@@ -31,14 +31,14 @@ void Engine::keep_bucket(const TransitionSeen& seen, const Closed& closed, std::
     bucket.workload = workloads_.of(closed.responsible.process ? closed.responsible.process->identity : Identity{},
                                     closed.connection.tuple);
   ledger_.enter(seen.tuple, bucket, changes_);
-  tell_changes(facts);
 }
 
 void Engine::count_without_port(const TransitionSeen& seen) {
-  constexpr std::size_t namespaces_at_most = 4096;
   if (!settings_.keeps_accounts || !found_no_port(seen)) return;
-  if (without_port_.size() < namespaces_at_most || without_port_.contains(seen.tuple.netns))
+  if (without_port_.size() < settings_.namespaces_limit || without_port_.contains(seen.tuple.netns))
     ++without_port_[seen.tuple.netns];
+  else
+    ++namespaces_refused_;
 }
 
 void Engine::end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts) {
@@ -58,7 +58,7 @@ void Engine::on(const BucketRow& row, std::vector<Fact>& facts) {
 
 void Engine::on(const PortRow& row, std::vector<Fact>& facts) {
   if (row.tuple.peer.port == 0) {
-    if (settings_.keeps_accounts) bound_.push_back(row);
+    if (settings_.keeps_accounts) keep_of_walk(bound_, row);
     return;
   }
   ledger_.taken(row.tuple, row.cookie, row.opened_ns != 0 ? row.opened_ns : row.time_ns, true, changes_);
@@ -71,10 +71,27 @@ void Engine::on(const NamespaceGone& gone, std::vector<Fact>& facts) {
   ledger_.gone(gone.netns, gone.time_ns, changes_);
   tell_changes(facts);
   namespaces_.erase(gone.netns);
+  namespaces_seen_ns_.erase(gone.netns);
+  without_port_.erase(gone.netns);
+}
+
+// A census looks at all that can be entered: whoever is not among them is gone, and its number is given out again.
+void Engine::forget_namespaces(std::uint64_t before_ns) {
+  std::erase_if(namespaces_seen_ns_, [&](const auto& entry) {
+    if (entry.second >= before_ns) return false;
+    namespaces_.erase(entry.first);
+    without_port_.erase(entry.first);
+    return true;
+  });
 }
 
 void Engine::on(const NamespaceSeen& seen, std::vector<Fact>&) {
+  if (namespaces_.size() >= settings_.namespaces_limit && !namespaces_.contains(seen.netns)) {
+    ++namespaces_refused_;
+    return;
+  }
   const auto [found, first] = namespaces_.try_emplace(seen.netns);
+  namespaces_seen_ns_[seen.netns] = seen.time_ns;
   NamespaceHealth& health = found->second;
   health.netns = seen.netns;
   if (!first && !health.before) health.before = std::move(health.now);
@@ -134,12 +151,14 @@ void Engine::tell_changes(std::vector<Fact>& facts) {
     if (change.to == State::time_wait && settings_.keeps_accounts)
       accounts_.entered_time_wait(*change.bucket.owner, tuple);
     if (!started_) continue;  // the snapshot will have it as it is then
+    Responsible owner = *change.bucket.owner;
+    if (owner.process) owner.process->exited.reset();  // by now, and not when it closed
     tell(Transition{.time_ns = realtime(change.time_ns),
                     .connection = connection({tuple.netns, change.bucket.cookie}, tuple, change.bucket.mptcp),
                     .from = change.from,
                     .to = change.to,
                     .in_state_ns = since(change.time_ns, change.bucket.entered_ns),
-                    .responsible = *change.bucket.owner,
+                    .responsible = std::move(owner),
                     .actor = std::nullopt,
                     .cause = change.cause,
                     .ending = std::nullopt,
@@ -153,11 +172,13 @@ void Engine::snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts) {
     if (!bucket.exists()) continue;
     Tuple tuple = ends;
     tuple.role = bucket.role;
+    Responsible owner = *bucket.owner;
+    if (owner.process) owner.process->exited.reset();
     tell(Snapshot{.time_ns = time_ns,
                   .connection = connection({tuple.netns, bucket.cookie}, tuple, bucket.mptcp),
                   .state = bucket.substate,
                   .age_ns = since(now_ns_, bucket.entered_ns),
-                  .responsible = *bucket.owner},
+                  .responsible = std::move(owner)},
          facts);
   }
 }

@@ -4,6 +4,7 @@
 #include <closewatch/core/engine.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace closewatch {
@@ -13,6 +14,9 @@ namespace {
 constexpr std::uint64_t walk_pause_ns = 100'000'000;
 constexpr std::uint64_t walk_share = 10;
 
+/// Descriptors are counted every ten seconds: of whoever was left out for so long nothing is to be told.
+constexpr std::uint64_t forgotten_ns = 60'000'000'000;
+
 /// Descriptors come and go with each connection: a few more of them tell no growth.
 constexpr std::uint64_t few = 10;
 
@@ -20,7 +24,7 @@ constexpr std::uint64_t few = 10;
 
 void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
   if (settings_.keeps_accounts && !row.evidence.hidden) {
-    rows_.push_back(row);
+    keep_of_walk(rows_, row);
     if (row.process.key.pid != 0) (void)entry_of(row.process, facts);
   }
   if (row.state == State::listen) {
@@ -46,6 +50,15 @@ void Engine::on(const DescriptorClosed& seen, std::vector<Fact>& facts) {
 }
 
 void Engine::on(const DescriptorsSeen& seen, std::vector<Fact>&) {
+  if (descriptors_.size() >= settings_.processes_limit && !descriptors_.contains(seen.key)) {
+    // Who was not met by the last countings has ended, or has no socket any more.
+    std::erase_if(descriptors_,
+                  [&](const auto& entry) { return entry.second.last.time_ns + forgotten_ns < seen.time_ns; });
+    if (descriptors_.size() >= settings_.processes_limit) {
+      ++descriptors_refused_;
+      return;
+    }
+  }
   const auto [found, first] = descriptors_.try_emplace(seen.key, Descriptors{seen, seen});
   if (!first) found->second.last = seen;
 }
@@ -96,10 +109,7 @@ void Engine::keep_row(const SocketRow& row) {
 }
 
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
-  // What no walk meets any more has ended unseen.
-  std::erase_if(connections_, [&](const auto& entry) {
-    return entry.second.walk != walk_ && entry.second.changed_ns < done.began_ns;
-  });
+  const std::vector<std::pair<std::uint64_t, Known>> vanished = take_vanished(done.began_ns);
   listeners_.forget_unseen(done.began_ns);
   answer_owners();
   ++walk_;
@@ -112,15 +122,65 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
       others_before_ns_ = done.time_ns;
     }
     census_bound_ = std::move(bound_);
+    forget_namespaces(done.began_ns);
   }
   rows_.clear();
   bound_.clear();
+  rows_refused_now_ = 0;
   if (started_) walk_pause_until_ns_ = now_ns_ + std::max(walk_pause_ns, walk_share * (done.time_ns - done.began_ns));
   release(facts);
   conclude_buckets(facts);
-  if (started_ && snapshot_wanted_) snapshot(facts);
+  if (started_ && snapshot_wanted_)
+    snapshot(facts);
+  else if (started_ && !snapshot_due_ && seen_losses_ == told_losses_)
+    for (const auto& [cookie, known] : vanished) tell_vanished(cookie, known, facts);
   judge(facts, [&](auto& judgements) { detector_.sweep_done(done, judgements); });
   forget_stacks();
+  if (workloads_.is_nearly_full()) forget_workloads();
+}
+
+// Whoever runs programs by odd names makes workloads without end. An account is a part of the report: it stays, and
+// with it its workload.
+void Engine::forget_workloads() {
+  std::vector<bool> in_use(workloads_.size());
+  in_use[0] = true;
+  detector_.mark_workloads(in_use);
+  for (const auto& [tuple, bucket] : ledger_.buckets()) in_use[bucket.workload] = true;
+  for (const auto& [id, account] : accounts_.by_workload()) in_use[id] = true;
+  for (const Accounts::Member& member : accounts_.members()) in_use[member.workload] = true;
+  workloads_.forget(in_use);
+  detector_.forget_workloads(in_use);
+}
+
+// What no walk meets any more has ended unseen.
+std::vector<std::pair<std::uint64_t, Engine::Known>> Engine::take_vanished(std::uint64_t began_ns) {
+  std::vector<std::pair<std::uint64_t, Known>> vanished;
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    const bool is_there = at->second.walk == walk_ || at->second.changed_ns >= began_ns;
+    if (!is_there) vanished.emplace_back(at->first, at->second);
+    at = is_there ? std::next(at) : connections_.erase(at);
+  }
+  std::sort(vanished.begin(), vanished.end(),
+            [](const auto& one, const auto& other) { return one.first < other.first; });
+  return vanished;
+}
+
+// No loss was counted: a kernel that shows a program nothing for a moment (while another is attached or detached)
+// counts nothing either. Whoever reads the stream is not left with a connection that is no more.
+void Engine::tell_vanished(std::uint64_t cookie, const Known& known, std::vector<Fact>& facts) {
+  const Ledger::Bucket* bucket = ledger_.find(known.tuple, cookie);
+  if (bucket != nullptr && bucket->substate == known.state) return;
+  tell(Transition{.time_ns = realtime(now_ns_),
+                  .connection = connection({known.tuple.netns, cookie}, known.tuple, known.mptcp),
+                  .from = known.state,
+                  .to = bucket != nullptr ? bucket->substate : State::close,
+                  .in_state_ns = since(now_ns_, known.entered_ns),
+                  .responsible = responsible(known.attribution, known.process, facts),
+                  .actor = std::nullopt,
+                  .cause = bucket != nullptr ? Cause::network : Cause::gone,
+                  .ending = std::nullopt,
+                  .by_sweep = true},
+       facts);
 }
 
 void Engine::answer_owners() {

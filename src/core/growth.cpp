@@ -96,6 +96,12 @@ std::optional<Trend> Growth::trend(WorkloadId workload, Kind kind) const {
   return rose ? Trend::growing : Trend::draining;
 }
 
+void Growth::forget(const std::vector<bool>& in_use) {
+  constexpr unsigned kind_bits = 8;  // as in place()
+  std::erase_if(series_, [&](const auto& entry) { return !in_use[entry.first >> kind_bits]; });
+  std::erase_if(closed_late_ns_, [&](const auto& entry) { return !in_use[entry.first]; });
+}
+
 void Growth::restart() {
   series_.clear();
   recent_ns_.clear();

@@ -97,6 +97,21 @@ bool can_trace(const DoctorReport& report) {
                       [](const Check& check) { return check.status == Check::Status::missing; });
 }
 
+std::string_view name(Privilege::Kept kept) {
+  switch (kept) {
+    case Privilege::Kept::start: return "start";
+    case Privilege::Kept::watching: return "watching";
+  }
+  std::unreachable();
+}
+
+std::vector<std::string> usual(const Privileges& all, bool while_watching) {
+  std::vector<std::string> names;
+  for (const Privilege& one : all.capabilities)
+    if (one.usual && (!while_watching || one.kept == Privilege::Kept::watching)) names.push_back(one.name);
+  return names;
+}
+
 // One look after the other, each over all namespaces: in this order findings of one severity come.
 std::vector<HostFinding> findings_of(const MachineHealth& machine) {
   Remarks remarks;

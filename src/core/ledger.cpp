@@ -72,7 +72,8 @@ void Ledger::taken(const Tuple& tuple, std::uint64_t cookie, std::uint64_t time_
   if (bucket.substate == State::fin_wait2 && !bucket.unsure && bucket.owner != nullptr)
     promote_unseen(tuple, bucket, changes);
   end(tuple, bucket, bucket.unsure ? Cause::overflow : Cause::reused, time_ns, by_sweep, changes);
-  if (!by_sweep) taken_.insert(bucket.cookie);
+  // Without room the row of a walk may bring it back, until the next walk.
+  if (!by_sweep && taken_.size() < settings_.buckets) taken_.insert(bucket.cookie);
   buckets_.erase(found);
 }
 
@@ -251,7 +252,11 @@ void Ledger::count(const Tuple& tuple, const Bucket& bucket, Step step, std::uin
   if (!settings_.keeps_paces || !is_counted || !is_outgoing(tuple, bucket.role)) return;
   auto found = paces_.find(route_of(tuple));
   if (found == paces_.end()) {
-    if (step == Step::left || paces_.size() >= settings_.routes) return;
+    if (step == Step::left) return;
+    if (paces_.size() >= settings_.routes) {
+      ++differences_.routes_refused;
+      return;
+    }
     RoutePace fresh;
     fresh.older.time_ns = fresh.newer.time_ns = time_ns;
     found = paces_.emplace(route_of(tuple), fresh).first;

@@ -87,7 +87,9 @@ const Listener* Listeners::by_local_end(const Tuple& tuple) const {
   for (; at != end; ++at) {
     const Listener& candidate = listeners_.at(at->second);
     if (!receives(candidate.tuple, tuple)) continue;
-    if (best == nullptr || specificity(candidate.tuple, tuple) > specificity(best->tuple, tuple)) best = &candidate;
+    const int more = best == nullptr ? 1 : specificity(candidate.tuple, tuple) - specificity(best->tuple, tuple);
+    // One whose end was lost stands beside the one that has its port now, which was seen later.
+    if (more > 0 || (more == 0 && candidate.seen_ns > best->seen_ns)) best = &candidate;
   }
   return best;
 }

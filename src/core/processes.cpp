@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <closewatch/core/processes.hpp>
 
+#include <utility>
+
 namespace closewatch {
 
 Processes::Found Processes::find(const Identity& identity) {
   const auto found = entries_.find(identity.key);
-  if (found != entries_.end() && found->second->exec_id == identity.exec_id) return {found->second, false};
+  if (found != entries_.end() && found->second->exec_id == identity.exec_id)
+    return {found->second, std::exchange(found->second->unanswered, false)};
   if (found != entries_.end() && found->second->exec_id > identity.exec_id) {
     // The program that it was before: /proc knows the present one alone.
     auto before = std::make_shared<ProcessEntry>();
@@ -36,7 +39,7 @@ void Processes::resolve(const ProcessResolved& answer) {
   const auto found = entries_.find(answer.key);
   if (found == entries_.end() || found->second->exec_id != answer.exec_id) return;
   if (answer.skipped) {
-    entries_.erase(found);
+    found->second->unanswered = true;
     return;
   }
   found->second->details = answer.details;

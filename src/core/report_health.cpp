@@ -20,9 +20,9 @@ std::string harmless(std::string_view name) {
 
 std::string owner_text(const Ledger::Bucket& bucket) {
   if (!bucket.owner->process) return {};
-  const auto& [identity, entry] = *bucket.owner->process;
-  return harmless(text(identity.comm)) + " (pid " + std::to_string(identity.key.pid) +
-         (entry && entry->exited ? ", exited)" : ")");
+  const Process& owner = *bucket.owner->process;
+  return harmless(text(owner.identity.comm)) + " (pid " + std::to_string(owner.identity.key.pid) +
+         (owner.entry && owner.entry->exited ? ", exited)" : ")");
 }
 
 class HealthBuilder {

@@ -37,7 +37,7 @@ Role side_of(const Ledger::Bucket& bucket, const Workloads& workloads) {
 }
 
 std::uint64_t moment_of(const ReportInput& input) {
-  return static_cast<std::uint64_t>(input.to_ns - input.realtime_offset_ns);
+  return static_cast<std::uint64_t>(input.to_ns) - static_cast<std::uint64_t>(input.realtime_offset_ns);
 }
 
 std::unordered_map<Route, std::uint64_t, RouteHash> others_by_route(const std::vector<SocketRow>& rows) {

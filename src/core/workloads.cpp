@@ -11,6 +11,15 @@ Workloads::Workloads(const Processes& processes, const Listeners& listeners, std
 }
 
 WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
+  const Service service = service_of(tuple, process.key.pid != 0);
+  const std::size_t hash = ProcessKeyHash{}(process.key) >> 32U ^ service.endpoint.port;
+  Recent& recent = recent_[hash % recent_.size()];
+  if (recent.id != 0 && recent.key == process.key && recent.exec_id == process.exec_id && recent.service == service)
+    return recent.id;
+  return find(process, tuple, service, recent);
+}
+
+WorkloadId Workloads::find(const Identity& process, const Tuple& tuple, const Service& service, Recent& recent) {
   static const ProcessDetails nothing;
   const ProcessDetails* known = process.key.pid == 0 ? nullptr : details_of(process, tuple);
   const ProcessDetails& details = known == nullptr ? nothing : *known;
@@ -21,22 +30,54 @@ WorkloadId Workloads::of(const Identity& process, const Tuple& tuple) {
   else if (process.key.pid != 0)
     name.executable = text(process.comm);
   if (details.cgroup) name.cgroup = *details.cgroup;
-  name.service = service_of(tuple, process.key.pid != 0);
+  name.service = service;
 
   if (!details.exe && process.key.pid != 0)
     if (const auto like = by_comm_.find({process.comm, name.service}); like != by_comm_.end()) return like->second;
+  const ProcessEntry* own = details.exe ? processes_.known(process) : nullptr;
+  const bool lasts = own != nullptr && &own->details == known;  // and is not what it is a likeness of
+  const auto keep = [&](WorkloadId id) {
+    if (lasts) recent = {process.key, process.exec_id, id, service};
+    return id;
+  };
   const auto found = ids_.find(name);
-  if (found != ids_.end()) return found->second;
-  if (workloads_.size() > limit_) {
+  if (found != ids_.end()) return keep(found->second);
+  if (free_.empty() && workloads_.size() > limit_) {
     ++refused_;
     return 0;
   }
-  const Workload& kept = workloads_.emplace_back(Workload{std::string{name.executable}, name.executable_known,
-                                                          std::string{name.cgroup}, details.container, name.service});
-  const auto id = static_cast<WorkloadId>(workloads_.size() - 1);
-  if (kept.executable_known) by_comm_.insert_or_assign({process.comm, kept.service}, id);
-  ids_.emplace(Name{kept.executable, kept.executable_known, kept.cgroup, kept.service}, id);
-  return id;
+  auto id = static_cast<WorkloadId>(workloads_.size());
+  if (free_.empty()) {
+    workloads_.emplace_back();
+  } else {
+    id = free_.back();
+    free_.pop_back();
+  }
+  Workload& kept = workloads_[id];
+  kept = {std::string{name.executable}, name.executable_known, std::string{name.cgroup}, details.container,
+          name.service};
+  // A program that runs under many names is to be found by as many as there are workloads.
+  if (kept.executable_known && by_comm_.size() < 2 * limit_)
+    by_comm_.insert_or_assign({process.comm, kept.service}, id);
+  ids_.emplace(name_of(kept), id);
+  return keep(id);
+}
+
+void Workloads::forget(const std::vector<bool>& in_use) {
+  const auto is_used = [&](WorkloadId id) { return id < in_use.size() && in_use[id]; };
+  recent_ = {};
+  std::erase_if(by_comm_, [&](const auto& entry) { return !is_used(entry.second); });
+  for (auto at = ids_.begin(); at != ids_.end();) {
+    const WorkloadId id = at->second;
+    if (is_used(id)) {
+      ++at;
+      continue;
+    }
+    at = ids_.erase(at);  // before its strings go, which the key looks into
+    workloads_[id] = {};
+    free_.push_back(id);
+    ++forgotten_;
+  }
 }
 
 const ProcessDetails* Workloads::details_of(const Identity& process, const Tuple& tuple) const {

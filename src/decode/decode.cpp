@@ -10,14 +10,6 @@
 namespace closewatch {
 namespace {
 
-template <typename Record>
-std::expected<Record, DecodeError> read(std::span<const std::byte> bytes) {
-  if (bytes.size() != sizeof(Record)) return std::unexpected(DecodeError::size);
-  Record record;
-  std::memcpy(&record, bytes.data(), sizeof record);
-  return record;
-}
-
 std::optional<State> state_of(std::uint8_t value) {
   if (value < CW_STATES && value >= std::to_underlying(State::established) &&
       value <= std::to_underlying(State::closing))
@@ -112,52 +104,53 @@ Evidence evidence_of(std::uint32_t flags) {
   };
 }
 
-std::expected<TransitionSeen, DecodeError> transition_of(const cw_transition& raw) {
+/// Into its place at once, as long as it is: a million a minute are no rarity.
+bool fill(TransitionSeen& seen, const cw_transition& raw) {
   const auto from = state_of(raw.from);
   const auto to = state_of(raw.to);
   const auto attribution = attribution_of(raw.attribution);
   const auto call = call_of(raw.call);
   const auto closer_by = call_of(raw.closer_by);
   const auto tuple = tuple_of(raw.tuple);
-  if (!from || !to || !attribution || !call || !closer_by || !is_closing_call(*closer_by) || !tuple)
-    return std::unexpected(DecodeError::field);
-  TransitionSeen seen{
-      .time_ns = raw.header.time_ns,
-      .cookie = raw.cookie,
-      .listener_cookie = raw.listener_cookie,
-      .tuple = *tuple,
-      .from = *from,
-      .to = *to,
-      .entered_ns = raw.entered_ns,
-      .attribution = *attribution,
-      .process = identity_of(raw.process),
-      .call = *call,
-      .actor = identity_of(raw.actor),
-      .closer_by = *closer_by,
-      .local_fin = (raw.flags & CW_FLAG_LOCAL_FIN) != 0,
-      .peer_fin = (raw.flags & CW_FLAG_PEER_FIN) != 0,
-      .evidence = evidence_of(raw.flags),
-      .totals = std::nullopt,
-  };
+  if (!from || !to || !attribution || !call || !closer_by || !is_closing_call(*closer_by) || !tuple) return false;
+  seen.time_ns = raw.header.time_ns;
+  seen.cookie = raw.cookie;
+  seen.listener_cookie = raw.listener_cookie;
+  seen.tuple = *tuple;
+  seen.from = *from;
+  seen.to = *to;
+  seen.entered_ns = raw.entered_ns;
+  seen.attribution = *attribution;
+  seen.process = identity_of(raw.process);
+  seen.call = *call;
+  seen.actor = identity_of(raw.actor);
+  seen.closer_by = *closer_by;
+  seen.local_fin = (raw.flags & CW_FLAG_LOCAL_FIN) != 0;
+  seen.peer_fin = (raw.flags & CW_FLAG_PEER_FIN) != 0;
+  seen.evidence = evidence_of(raw.flags);
   seen.evidence.error = raw.error;
   seen.evidence.unread = raw.unread;
   seen.orphan_ns = std::uint64_t{raw.orphan_ms} * 1'000'000;
-  return seen;
+  return true;
+}
+
+std::expected<Event, DecodeError> transition_of(const cw_transition& raw) {
+  std::expected<Event, DecodeError> event{std::in_place, std::in_place_type<TransitionSeen>};
+  if (!fill(std::get<TransitionSeen>(*event), raw)) return std::unexpected(DecodeError::field);
+  return event;
 }
 
 std::expected<Event, DecodeError> close_of(const cw_close& raw) {
-  auto seen = transition_of(raw.transition);
-  if (!seen) return std::unexpected(seen.error());
-  Totals totals{
-      .opened_ns = raw.opened_ns,
-      .states_ns = {},
-      .bytes_sent = raw.bytes_sent,
-      .bytes_received = raw.bytes_received,
-  };
+  std::expected<Event, DecodeError> event{std::in_place, std::in_place_type<TransitionSeen>};
+  auto& seen = std::get<TransitionSeen>(*event);
+  if (!fill(seen, raw.transition)) return std::unexpected(DecodeError::field);
+  Totals& totals = seen.totals.emplace();
+  totals.opened_ns = raw.opened_ns;
+  totals.bytes_sent = raw.bytes_sent;
+  totals.bytes_received = raw.bytes_received;
   static_assert(CW_STATES == state_slots);
   std::copy(std::begin(raw.states_ns), std::end(raw.states_ns), totals.states_ns.begin());
-  seen->totals = totals;
-  return *std::move(seen);
+  return event;
 }
 
 /// The FIN takes a sequence number. Where it came, `unread` counts it until it is consumed.
@@ -264,9 +257,10 @@ std::expected<Event, DecodeError> port_of(const cw_port_row& raw) {
 
 template <typename Record, typename Make>
 std::expected<Event, DecodeError> make(std::span<const std::byte> bytes, Make of) {
-  const auto record = read<Record>(bytes);
-  if (!record) return std::unexpected(record.error());
-  return of(*record);
+  if (bytes.size() != sizeof(Record)) return std::unexpected(DecodeError::size);
+  Record record;
+  std::memcpy(&record, bytes.data(), sizeof record);
+  return of(record);
 }
 
 }  // namespace
@@ -291,12 +285,7 @@ std::expected<Event, DecodeError> decode(std::span<const std::byte> bytes) {
   if (header.size < sizeof header) return std::unexpected(DecodeError::size);
   bytes = bytes.first(header.size);  // the ring rounds sizes up to eight bytes
   switch (header.type) {
-    case CW_RECORD_TRANSITION:
-      return make<cw_transition>(bytes, [](const cw_transition& raw) -> std::expected<Event, DecodeError> {
-        auto seen = transition_of(raw);
-        if (!seen) return std::unexpected(seen.error());
-        return *std::move(seen);
-      });
+    case CW_RECORD_TRANSITION: return make<cw_transition>(bytes, transition_of);
     case CW_RECORD_CLOSE: return make<cw_close>(bytes, close_of);
     case CW_RECORD_RESET:
       return make<cw_reset>(bytes, [](const cw_reset& raw) -> std::expected<Event, DecodeError> {

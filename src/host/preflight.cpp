@@ -4,24 +4,13 @@
 #include "host/machine.hpp"
 #include "host/processes.hpp"
 
-#include <array>
 #include <charconv>
 #include <system_error>
 
 namespace closewatch {
 namespace {
 
-// include/uapi/linux/capability.h
-constexpr unsigned cap_sys_admin_bit = 21;
-constexpr std::array required{
-    Capability{"CAP_BPF", 39, "to load programs into the kernel"},
-    Capability{"CAP_PERFMON", 38, "to attach them to tracepoints"},
-};
-constexpr std::array wanted{
-    Capability{"CAP_SYS_ADMIN", cap_sys_admin_bit,
-               "sockets from before the start in other network namespaces are seen only where a process holds them"},
-    Capability{"CAP_SYS_PTRACE", 19, "the program and cgroup of other users' processes stay unknown"},
-};
+constexpr KernelVersion walks_freely{5, 19};
 
 void check_kernel(const std::filesystem::path& root, Preflight& found) {
   const std::string release = machine_names(root).kernel;
@@ -37,28 +26,17 @@ void check_kernel(const std::filesystem::path& root, Preflight& found) {
         "Debian kernel since bullseye is");
 }
 
-void check_capabilities(const std::filesystem::path& root, Preflight& found) {
-  const auto bits = effective_capabilities(root);
-  if (!bits) {
+void check_capabilities(const std::filesystem::path& root, const Undertaking& what, Preflight& found) {
+  const auto held = effective_capabilities(root);
+  if (!held) {
     found.refusals.emplace_back("/proc/self/status cannot be read: mount /proc");
     return;
   }
-  const auto has = [&](const Capability& capability) { return (*bits >> capability.bit & 1U) != 0; };
-  // CAP_SYS_ADMIN stands in for both (bpf_capable(), perfmon_capable()).
-  const bool all = (*bits >> cap_sys_admin_bit & 1U) != 0;
-  std::string missing;
-  for (const Capability& capability : required) {
-    if (all || has(capability)) continue;
-    missing += missing.empty() ? "" : " and ";
-    missing += std::string{capability.name} + " (" + std::string{capability.what_for} + ")";
-  }
-  if (!missing.empty())
+  if (const std::string missing = missing_to_start(*held); !missing.empty())
     found.refusals.push_back("not permitted: it lacks " + missing +
-                             ". Run it as root (sudo), or give the program's file the capabilities: setcap "
-                             "cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace+ep FILE");
-  for (const Capability& capability : wanted)
-    if (!has(capability))
-      found.limits.push_back("without " + std::string{capability.name} + " " + std::string{capability.what_for});
+                             ". Run it as root (sudo), or give the program's file the capabilities: " + setcap_line());
+  found.limits = limits_of(*held, what);
+  found.kept = kept_while_watching(*held, what);
 }
 
 }  // namespace
@@ -73,7 +51,7 @@ std::optional<KernelVersion> parse_kernel_version(std::string_view release) {
   return version;
 }
 
-std::optional<std::uint64_t> effective_capabilities(const std::filesystem::path& root) {
+std::optional<Capabilities> effective_capabilities(const std::filesystem::path& root) {
   const auto status = read_file(root / "proc/self/status");
   if (!status) return std::nullopt;
   const std::string_view text = status_field(*status, "CapEff");
@@ -95,10 +73,16 @@ std::optional<Lockdown> read_lockdown(const std::filesystem::path& root) {
   return Lockdown::none;
 }
 
-Preflight preflight(const std::filesystem::path& root) {
+bool walks_take_bpf(const std::filesystem::path& root) {
+  const auto version = parse_kernel_version(machine_names(root).kernel);
+  return version && *version < walks_freely;
+}
+
+Preflight preflight(const std::filesystem::path& root, Undertaking what) {
   Preflight found;
   check_kernel(root, found);
-  check_capabilities(root, found);
+  what.old_kernel = walks_take_bpf(root);
+  check_capabilities(root, what, found);
   return found;
 }
 

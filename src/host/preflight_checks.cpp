@@ -18,36 +18,6 @@ using Status = Check::Status;
 /// sock_recv_length and sock_send_length.
 constexpr KernelVersion sees_use{6, 3};
 
-constexpr std::string_view give_capabilities =
-    "run it as root (sudo), or give the program's file the capabilities: setcap "
-    "'cap_bpf,cap_perfmon,cap_sys_admin+ep cap_sys_ptrace,cap_dac_read_search,cap_net_admin+ep' FILE";
-
-struct CapabilityCheck {
-  const char* id;
-  const char* name;
-  unsigned bit;
-  unsigned instead;  ///< this one will do too; else the same
-  const char* instead_name;
-  Status without;
-  const char* text;  ///< what it means to be without it
-};
-
-constexpr std::array capability_checks{
-    CapabilityCheck{"cap_bpf", "CAP_BPF", CAP_BPF, CAP_SYS_ADMIN, "CAP_SYS_ADMIN", Status::missing,
-                    "no program can be loaded into the kernel"},
-    CapabilityCheck{"cap_perfmon", "CAP_PERFMON", CAP_PERFMON, CAP_SYS_ADMIN, "CAP_SYS_ADMIN", Status::missing,
-                    "no program can be attached to a tracepoint"},
-    CapabilityCheck{"cap_sys_admin", "CAP_SYS_ADMIN", CAP_SYS_ADMIN, CAP_SYS_ADMIN, "", Status::degraded,
-                    "no other network namespace can be entered: its TIME_WAIT sockets and settings are not seen, and "
-                    "sockets from before the start only where a process holds them"},
-    CapabilityCheck{"cap_sys_ptrace", "CAP_SYS_PTRACE", CAP_SYS_PTRACE, CAP_SYS_PTRACE, "", Status::degraded,
-                    "the program, the namespaces and the stacks of other users' processes stay unknown"},
-    CapabilityCheck{"cap_dac_read_search", "CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE,
-                    "CAP_DAC_OVERRIDE", Status::degraded, "the descriptors of other users' processes are not counted"},
-    CapabilityCheck{"cap_net_admin", "CAP_NET_ADMIN", CAP_NET_ADMIN, CAP_NET_ADMIN, "", Status::degraded,
-                    "a network namespace that nothing but an open socket keeps is not found"},
-};
-
 Check ok(std::string id, std::string text) { return {std::move(id), Status::ok, std::move(text), {}}; }
 
 Check kernel(const std::filesystem::path& root) {
@@ -112,18 +82,6 @@ Check user_namespace(const std::filesystem::path& root) {
           "run it on the host, or in a container of the real root's"};
 }
 
-Check capability(const CapabilityCheck& one, const std::optional<std::uint64_t>& bits) {
-  const std::string name = one.name;
-  // What cannot do without it is not begun where it cannot be told either.
-  if (!bits)
-    return {one.id, one.without == Status::missing ? Status::missing : Status::unknown,
-            "/proc/self/status does not tell whether it has " + name, "mount /proc"};
-  const auto has = [&](unsigned bit) { return (*bits >> bit & 1U) != 0; };
-  if (has(one.bit)) return ok(one.id, "has " + name);
-  if (has(one.instead)) return ok(one.id, "has " + std::string{one.instead_name} + ", which stands in for " + name);
-  return {one.id, one.without, "without " + name + " " + one.text, std::string{give_capabilities}};
-}
-
 Check bpf_jit(const std::filesystem::path& root) {
   const auto text = read_file(root / "proc/sys/net/core/bpf_jit_enable");
   const auto value = text ? whole_number<unsigned>(*text) : std::nullopt;
@@ -172,15 +130,14 @@ Check hidepid(const std::filesystem::path& root) {
     return ok("hidepid", "/proc is mounted with hidepid=" + value + ", which CAP_SYS_PTRACE sees through");
   return {"hidepid", Status::degraded,
           "/proc is mounted with hidepid=" + value + ": the processes of other users stay unknown",
-          std::string{give_capabilities}};
+          "run it as root (sudo), or give the program's file the capabilities: " + setcap_line()};
 }
 
 }  // namespace
 
 std::vector<Check> checks(const std::filesystem::path& root) {
   std::vector<Check> found{kernel(root), btf(root), lockdown(root), user_namespace(root)};
-  const auto bits = effective_capabilities(root);
-  for (const CapabilityCheck& one : capability_checks) found.push_back(capability(one, bits));
+  for (Check& one : capability_checks(effective_capabilities(root))) found.push_back(std::move(one));
   found.push_back(bpf_jit(root));
   found.push_back(pid_namespace(root));
   found.push_back(hidepid(root));

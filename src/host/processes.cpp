@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <fstream>
 #include <map>
@@ -20,6 +19,8 @@ namespace closewatch {
 namespace {
 
 constexpr std::size_t container_id_digits = 64;
+/// Every engine writes them small; a name of capitals is somebody's own.
+constexpr std::string_view container_digits = "0123456789abcdef";
 constexpr std::size_t container_name_digits = 12;
 /// A command line can be two megabytes; it stands on every line about its process.
 constexpr std::size_t command_line_limit = 4096;
@@ -113,8 +114,7 @@ std::optional<std::string> parse_cgroup(std::string_view text) {
 std::optional<std::string> container_of(std::string_view cgroup) {
   std::optional<std::string> found;
   for (std::size_t at = 0; at < cgroup.size();) {
-    std::size_t end = at;
-    while (end < cgroup.size() && std::isxdigit(static_cast<unsigned char>(cgroup[end])) != 0) ++end;
+    const std::size_t end = std::min(cgroup.find_first_not_of(container_digits, at), cgroup.size());
     if (end - at == container_id_digits) found = std::string{cgroup.substr(at, container_name_digits)};
     at = end + 1;
   }

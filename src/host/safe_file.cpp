@@ -22,7 +22,6 @@ constexpr int links_at_most = 40;
 constexpr int tries_at_most = 100;  // more than links_at_most: a last name that is a link is a try too
 constexpr mode_t others_write = S_IWGRP | S_IWOTH;
 constexpr mode_t others = S_IRWXG | S_IRWXO;
-constexpr const char* remedy = "name a file in a folder of your own";
 
 bool is_sticky_for(const struct stat& folder, mode_t writers) {
   return (folder.st_mode & S_ISVTX) != 0 && (folder.st_mode & writers) != 0;
@@ -84,7 +83,8 @@ class Walk {
     return std::unexpected(Error{"write to " + path_, code, "name a file that can be written"});
   }
   std::unexpected<Error> refused(const std::string& name, const std::string& why) const {
-    return std::unexpected(Error{"write to " + path_ + ": " + name + " " + why, 0, remedy});
+    return std::unexpected(
+        Error{"write to " + path_, EACCES, name + " " + why + ": name a file in a folder of your own"});
   }
 
   /// At the root, or where we are.
@@ -97,7 +97,7 @@ class Walk {
   /// Takes it off the rest, which is empty after the last; a path that ends with a slash has a last name of its own.
   std::string next_name() {
     rest_.erase(0, rest_.find_first_not_of('/'));
-    const std::string name = rest_.substr(0, rest_.find('/'));
+    std::string name = rest_.substr(0, rest_.find('/'));
     rest_.erase(0, name.size());
     if (rest_.empty()) return name == "." || name == ".." ? "" : name;
     return name;

@@ -33,6 +33,15 @@ constexpr std::uint64_t most_module_bytes = std::uint64_t{512} << 20;
 constexpr rlim_t memory_limit = rlim_t{1} << 30;
 constexpr int worker_socket = 3;
 
+/// The address sanitizer's, larger than any limit. GCC and clang tell of it in ways of their own.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool has_shadow = true;
+#elif defined(__has_feature)
+constexpr bool has_shadow = __has_feature(address_sanitizer);
+#else
+constexpr bool has_shadow = false;
+#endif
+
 void limit(__rlimit_resource resource, rlim_t most) {
   const rlimit limits{most, most};
   setrlimit(resource, &limits);
@@ -91,9 +100,7 @@ CodePlace place_in(ElfModule& module, std::uint64_t file_offset) {
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_NOFILE, 4 * most_modules);
-#if !defined(__SANITIZE_ADDRESS__)  // whose shadow is larger than any limit
-  limit(RLIMIT_DATA, memory_limit);
-#endif
+  if (!has_shadow) limit(RLIMIT_DATA, memory_limit);
   // Forgotten where the user changes, hence so late.
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   if (getppid() != parent) _exit(0);
@@ -147,11 +154,12 @@ bool SymbolWorker::start() {
 
 void SymbolWorker::stop() {
   if (pid_ <= 0) return;
-  kill(pid_, SIGKILL);
-  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  socket_ = Descriptor{};
+  // Where it is another user's and CAP_KILL is missing: it ends with its socket, or with us, and is not waited for.
+  const bool ends = kill(pid_, SIGKILL) == 0;
+  while (waitpid(pid_, nullptr, ends ? 0 : WNOHANG) < 0 && errno == EINTR) {
   }
   pid_ = -1;
-  socket_ = Descriptor{};
 }
 
 }  // namespace closewatch

@@ -79,9 +79,9 @@ std::vector<SysctlLine> parse_sysctl_file(std::string_view text, std::string_vie
     if (line.front() == '-') line.remove_prefix(1);  // a failure is to be ignored
     const std::size_t equals = line.find('=');
     if (equals == std::string_view::npos) continue;
-    const std::string_view name = trimmed(line.substr(0, equals));
-    if (name.empty() || name.find_first_of("*?[") != std::string_view::npos) continue;
-    lines.push_back({std::string{file}, with_dots(name), std::string{trimmed(line.substr(equals + 1))}});
+    std::string name = with_dots(trimmed(line.substr(0, equals)));
+    if (name.empty() || name.find_first_of("*?[") != std::string::npos) continue;
+    lines.push_back({std::string{file}, std::move(name), std::string{trimmed(line.substr(equals + 1))}});
   }
   return lines;
 }

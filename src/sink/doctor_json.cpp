@@ -16,6 +16,31 @@ void append_check(Buffer& out, const Check& check) {
   append(out, "}");
 }
 
+void append_privilege(Buffer& out, const Privilege& one) {
+  format(out, FMT_COMPILE("{{\"name\":\"{}\",\"kept\":\"{}\",\"needed\":{},\"held\":{},\"only\":"), one.name,
+         name(one.kept), one.needed, one.held);
+  json::append_or_null(out, one.only.empty() ? std::nullopt : std::optional{one.only});
+  append(out, ",\"what_for\":");
+  append_json(out, one.what_for);
+  append(out, ",\"without\":");
+  append_json(out, one.without);
+  append(out, "}");
+}
+
+void append_privileges(Buffer& out, const Privileges& all) {
+  append(out, "{\"start\":");
+  append_list(out, usual(all, false), append_json);
+  append(out, ",\"watching\":");
+  append_list(out, usual(all, true), append_json);
+  append(out, ",\"capabilities\":");
+  append_list(out, all.capabilities, append_privilege);
+  append(out, ",\"setcap\":");
+  append_json(out, all.setcap);
+  append(out, ",\"setpriv\":");
+  append_json(out, all.setpriv);
+  append(out, "}");
+}
+
 void append_number_of(Buffer& out, const Numbers::value_type& number) {
   append_json(out, number.first);
   append(out, ":");
@@ -81,6 +106,8 @@ std::string doctor_json(const DoctorReport& report) {
   json::append_time(out, report.time_ns);
   format(out, FMT_COMPILE(",\"can_trace\":{},\"checks\":"), can_trace(report));
   append_list(out, report.checks, append_check);
+  append(out, ",\"privileges\":");
+  append_privileges(out, report.privileges);
   append(out, ",\"namespaces\":");
   append_list(out, report.namespaces, append_namespace);
   append(out, ",\"findings\":");

@@ -49,6 +49,7 @@ class Text {
   std::string write() {
     verdict();
     checks();
+    privileges();
     findings();
     namespaces();
     unseen();
@@ -60,6 +61,8 @@ class Text {
   void checks();
   void check(const Check& check);
   void to_do(std::string_view remedy);
+  void privileges();
+  void privileges(std::string_view title, Privilege::Kept kept);
   void findings();
   void finding(const HostFinding& finding);
   void namespaces();
@@ -121,6 +124,26 @@ void Text::check(const Check& check) {
 
 void Text::to_do(std::string_view remedy) {
   if (!remedy.empty()) page_.item(2, "do: " + show(remedy));
+}
+
+// What it asks for is told wherever it may run: whoever installs it decides about it.
+void Text::privileges() {
+  page_.blank();
+  privileges("Once everything is attached it gives up every capability but:", Privilege::Kept::watching);
+  privileges("To attach, and then given up:", Privilege::Kept::start);
+  page_.item(0, "without root: " + report_.privileges.setcap);
+  page_.item(0, "or: " + report_.privileges.setpriv);
+}
+
+void Text::privileges(std::string_view title, Privilege::Kept kept) {
+  page_.paragraph(0, std::string{title});
+  for (const Privilege& one : report_.privileges.capabilities) {
+    if (one.kept != kept || (!one.usual && !verbose_)) continue;
+    std::string line = one.name + (one.held ? "" : " (not held)") + ": " + one.what_for;
+    if (verbose_ && !one.only.empty()) line += "; " + one.only;
+    if (verbose_) line += "; without it " + one.without;
+    page_.item(2, line);
+  }
 }
 
 void Text::findings() {

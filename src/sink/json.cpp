@@ -28,7 +28,11 @@ void append_totals(Buffer& out, const TotalsSoFar& totals) {
 void JsonSink::take(const Fact& fact) {
   const auto type = type_of(fact);
   if (!type) return;
-  if (const auto* hello = std::get_if<Hello>(&fact)) run_ = hello->run;
+  if (const auto* hello = std::get_if<Hello>(&fact)) {
+    Buffer run;
+    append_json(run, hello->run);
+    run_.assign(run.data(), run.size());
+  }
   if (!types_.has(*type)) return;
   // What tells of a loss, and the last line, are owed even to a slow reader.
   const bool owed = *type == EventType::gap || *type == EventType::bye;
@@ -49,7 +53,7 @@ void JsonSink::begin(EventType type, std::int64_t time_ns) {
   constexpr std::size_t digits = 9;
   if (time_ns / second_ns != second_ || run_and_second_.empty()) {
     second_ = time_ns / second_ns;
-    run_and_second_ = fmt::format(FMT_COMPILE(",\"run\":\"{}\",\"time\":\"{:%Y-%m-%dT%H:%M:%S}."), run_,
+    run_and_second_ = fmt::format(FMT_COMPILE(",\"run\":{},\"time\":\"{:%Y-%m-%dT%H:%M:%S}."), run_,
                                   fmt::gmtime(static_cast<std::time_t>(second_)));
   }
   append(line_, "{\"schema\":\"closewatch/1\",\"type\":\"");
@@ -78,7 +82,7 @@ void JsonSink::append_connection(const Connection& connection) {
 const JsonSink::WrittenProcess& JsonSink::written(const Process& process) {
   const std::size_t hash = std::hash<const void*>{}(process.entry.get()) / alignof(std::max_align_t);
   WrittenProcess& slot = processes_[hash % processes_.size()];
-  if (slot.entry == process.entry && slot.identity == process.identity && slot.exited == process.entry->exited)
+  if (slot.entry == process.entry && slot.identity == process.identity && slot.exited == process.has_exited())
     return slot;
   Buffer text;
   json::append_process(text, process);
@@ -88,7 +92,7 @@ const JsonSink::WrittenProcess& JsonSink::written(const Process& process) {
   slot.mention = text.size();
   slot.entry = process.entry;
   slot.identity = process.identity;
-  slot.exited = process.entry->exited;
+  slot.exited = process.has_exited();
   return slot;
 }
 

@@ -54,7 +54,7 @@ class JsonSink final : public Sink {
   Writer& writer_;
   EventTypes types_;
   Buffer line_;
-  std::string run_;
+  std::string run_ = "\"\"";  ///< as JSON
   std::uint64_t seq_ = 0;
   std::int64_t second_ = -1;
   std::string run_and_second_;  ///< what the lines of a second have in common

@@ -141,7 +141,7 @@ void append_process(Buffer& out, const Process& process) {
   append_before_uid(out, process.entry->details);
   format(out, FMT_COMPILE("{}"), process.identity.uid);
   append_after_uid(out, process.entry->details);
-  append(out, process.entry->exited ? ",\"exited\":true}" : ",\"exited\":false}");
+  append(out, process.has_exited() ? ",\"exited\":true}" : ",\"exited\":false}");
 }
 
 void append_condition(Buffer& out, std::uint64_t age_ns, bool age_is_lower_bound, const Condition& condition) {

@@ -53,18 +53,67 @@ struct Ring {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
 
+/// Ends of processes that the ring had no room for, told in the order of time as the ring would have: what is read from
+/// the ring behind such an end was written after it was kept. They are asked for before each record, which costs the
+/// look at a counter.
+struct ExitsKept {
+  const cw_counters* counters = nullptr;
+  int map = -1;
+  std::uint64_t fetched = 0;  ///< up to so many of cw_counters.exits_kept
+  std::vector<cw_process_record> waiting;  ///< the latest first
+
+  void fetch() {
+    const std::uint64_t kept = std::atomic_ref{const_cast<__u64&>(counters->exits_kept)}.load();
+    if (kept == fetched) return;
+    fetched = kept;
+    cw_exit_key key{};
+    for (std::size_t most = CW_EXITS; most > 0 && bpf_map_get_next_key(map, nullptr, &key) == 0; --most) {
+      cw_process_record record{};
+      record.header = {CW_ABI_VERSION, CW_RECORD_EXIT, sizeof record, 0};
+      record.process.start_ns = key.start_ns;
+      record.process.tgid = key.tgid;
+      __u64 time_ns = 0;
+      if (bpf_map_lookup_elem(map, &key, &time_ns) != 0 || bpf_map_delete_elem(map, &key) != 0) break;
+      record.header.time_ns = time_ns;
+      waiting.push_back(record);
+    }
+    std::sort(waiting.begin(), waiting.end(), [](const cw_process_record& one, const cw_process_record& other) {
+      return one.header.time_ns > other.header.time_ns;
+    });
+  }
+
+  void tell(const KernelSource::OnRecord& on_record, std::uint64_t until_ns) {
+    while (!waiting.empty() && waiting.back().header.time_ns <= until_ns) {
+      const cw_process_record record = waiting.back();
+      waiting.pop_back();
+      on_record(std::as_bytes(std::span{&record, 1}));
+    }
+  }
+
+  void tell_before(std::span<const std::byte> next, const KernelSource::OnRecord& on_record) {
+    fetch();
+    if (waiting.empty() || next.size() < sizeof(cw_header)) return;
+    cw_header header;
+    std::memcpy(&header, next.data(), sizeof header);
+    tell(on_record, header.time_ns);
+  }
+};
+
 /// One round of draining: libbpf's callback takes a pointer, and stops after the record for which it gets a negative
 /// number (libbpf 1.1's ring_buffer__consume() would drain without bound).
 struct Round {
   const KernelSource::OnRecord* on_record = nullptr;
   std::size_t most = 0;
   std::size_t taken = 0;
+  ExitsKept* exits = nullptr;  ///< null: of the ring of rows
 };
 constexpr int stop_round = -ECANCELED;
 
 int take(void* context, void* data, std::size_t size) noexcept {
   Round& round = *static_cast<Round*>(context);
-  (*round.on_record)({static_cast<const std::byte*>(data), size});
+  const std::span bytes{static_cast<const std::byte*>(data), size};
+  if (round.exits != nullptr) round.exits->tell_before(bytes, *round.on_record);
+  (*round.on_record)(bytes);
   return ++round.taken >= round.most ? stop_round : 0;
 }
 
@@ -136,6 +185,7 @@ struct KernelSource::State {
   LinkPtr sockets_walk;
   Round event_round;  // libbpf keeps pointers to these two: the State never moves
   Round row_round;
+  ExitsKept exits;
   std::vector<std::string> degraded;
   std::vector<std::byte> buffer = std::vector<std::byte>(iterator_buffer);
 };
@@ -158,16 +208,16 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
     return std::unexpected(
         error_of("read the kernel's BTF", errno,
                  "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 11 is)"));
-  bool observes_use = true;
-  for (const auto& [name, program] : {std::pair{"sock_recv_length", skeleton.progs.use_recv},
-                                      std::pair{"sock_send_length", skeleton.progs.use_send}}) {
-    if (has_tracepoint(kernel, name)) continue;
-    bpf_program__set_autoload(program, false);
-    observes_use = false;
-    state->degraded.emplace_back(std::string{"this kernel has no tracepoint "} + name +
-                                 " (Linux 6.3): accepted connections are named after their listener until they close");
-  }
+  // Both came with Linux 6.3; one without the other would make of a socket that is written to one that is not used.
+  const bool observes_use = has_tracepoint(kernel, "sock_recv_length") && has_tracepoint(kernel, "sock_send_length");
   btf__free(kernel);
+  if (!observes_use) {
+    bpf_program__set_autoload(skeleton.progs.use_recv, false);
+    bpf_program__set_autoload(skeleton.progs.use_send, false);
+    state->degraded.emplace_back(
+        "this kernel does not tell of reads and writes (no sock_recv_length, Linux 6.3): accepted connections are "
+        "named after their listener until they close or a sweep finds who holds them, and nothing is called inherited");
+  }
   bpf_program__set_autoload(skeleton.progs.process_fork, settings.children);
   bpf_program__set_autoload(skeleton.progs.process_free, settings.children);
 
@@ -186,6 +236,7 @@ std::expected<void, Error> KernelSource::attach() {
   closewatch_bpf& skeleton = *state.skeleton;
   state.events.reset(ring_buffer__new(bpf_map__fd(skeleton.maps.events), take, &state.event_round, nullptr));
   state.rows.reset(ring_buffer__new(bpf_map__fd(skeleton.maps.rows), take, &state.row_round, nullptr));
+  state.exits = {&skeleton.bss->counters, bpf_map__fd(skeleton.maps.exits), 0, {}};
   if (!state.events || !state.rows) return std::unexpected(error_of("map the ring buffer", errno));
 
   // The second copy of the program goes on behind the first: it asks whether the first has been there.
@@ -226,8 +277,13 @@ std::vector<ProcessTicks> KernelSource::watched() const {
 int KernelSource::event_fd() const { return ring_buffer__epoll_fd(state_->events.get()); }
 
 std::size_t KernelSource::drain(std::size_t most, const OnRecord& on_record) {
-  state_->event_round = {&on_record, most, 0};
+  state_->event_round = {&on_record, most, 0, &state_->exits};
   ring_buffer__consume(state_->events.get());
+  // What is left in the ring may be older than they are.
+  if (state_->event_round.taken < most) {
+    state_->exits.fetch();
+    state_->exits.tell(on_record, std::numeric_limits<std::uint64_t>::max());
+  }
   return state_->event_round.taken;
 }
 
@@ -273,7 +329,7 @@ std::expected<void, Error> KernelSource::walk_sockets(bool census, const OnRecor
   for (int pass = 0; pass < passes_at_most; ++pass) {
     const std::uint64_t refused = std::atomic_ref{skeleton.bss->counters.rows_refused}.load();
     if (auto walked = run_walk(state_->sockets_walk.get(), on_record, between); !walked) return walked;
-    state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0};
+    state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0, nullptr};
     ring_buffer__consume(state_->rows.get());
     if (std::atomic_ref{skeleton.bss->counters.rows_refused}.load() == refused) return {};
     between();

@@ -153,6 +153,7 @@ void fields(Archive& archive, T& answer) {
 template <typename Archive, Is<LossSeen> T>
 void fields(Archive& archive, T& seen) {
   archive("time", seen.time_ns)("ring", seen.ring)("storage", seen.storage);
+  archive.may_have("others", seen.others);
 }
 
 template <typename Archive, Is<Usage> T>
@@ -171,6 +172,11 @@ class Writing {
   Writing& operator()(const char* name, const T& value) {
     out_[name] = json_of(value);
     return *this;
+  }
+  /// Written only where it says something, and so is not missed in a recording from before.
+  template <typename T>
+  void may_have(const char* name, const T& value) {
+    if (value != T{}) out_[name] = json_of(value);
   }
   [[nodiscard]] Json take() { return std::move(out_); }
 
@@ -224,6 +230,10 @@ class Reading {
       throw Misfit(std::string{"field '"} + name + "': " + misfit.what());
     }
     return *this;
+  }
+  template <typename T>
+  void may_have(const char* name, T& value) {
+    if (in_.contains(name)) (*this)(name, value);
   }
 
  private:
@@ -357,7 +367,13 @@ std::optional<RecordedItem> recorded(const Event& event) {
 std::expected<std::variant<RecordingHead, RecordingEnd, Event>, std::string> from_recorded(std::uint16_t kind,
                                                                                            std::string_view json) {
   try {
-    return item_of(static_cast<ItemKind>(kind), Json::parse(json));
+    // Ours are flat. What is forged could be all brackets, each of which takes eighty times its own size.
+    const auto refuse_depth = [](int depth, Json::parse_event_t, const Json&) -> bool {
+      constexpr int deepest = 8;
+      if (depth > deepest) throw Misfit("nested too deep");
+      return true;
+    };
+    return item_of(static_cast<ItemKind>(kind), Json::parse(json, refuse_depth));
   } catch (const Misfit& misfit) {
     return std::unexpected(misfit.what());
   } catch (const Json::exception&) {

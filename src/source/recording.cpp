@@ -41,7 +41,8 @@ struct ItemHeader {
 static_assert(sizeof(ItemHeader) == 8);
 
 constexpr std::size_t worth_a_block = std::size_t{1} << 20U;
-constexpr std::size_t largest_item = std::size_t{4} << 20U;
+/// As JSON in memory an item is some eighty times as large at worst, and those that are made are a few KiB.
+constexpr std::size_t largest_item = std::size_t{1} << 20U;
 constexpr std::size_t largest_block = worth_a_block + largest_item + sizeof(ItemHeader);
 /// A window as large as the block: zstd takes no more memory than this for it.
 constexpr int largest_window_log = 23;
@@ -275,6 +276,7 @@ struct RecordingReader::State {
     std::memcpy(&header, block.data() + at, sizeof header);
     if (header.zero != 0 || header.size > block_size - at - sizeof header)
       return std::unexpected(bad_item("damaged (an item cut short)"));
+    if (header.size > largest_item) return std::unexpected(bad_item("damaged (an item that is too large)"));
     const std::span<const std::byte> payload{block.data() + at + sizeof header, header.size};
     if (header.kind == std::to_underlying(ItemKind::record)) {
       at += sizeof header + header.size;

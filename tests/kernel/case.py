@@ -22,6 +22,8 @@ class Case:
     check: Callable | None = None                # (stage, events) → None, after the comparison
     play: Callable | None = None                 # (stage) → None, in place of all of it
     needs: str = ""                              # a path of the machine's without which there is nothing to test
+    alone: str = ""                              # why no other case may be played beside it
+    group: str = ""                              # cases of one group share a run, and are played one after the other
 
 
 def play(case, settings):

@@ -533,7 +533,7 @@ CASES = [
     Case("fin_wait2_goes_on_in_a_bucket", play=fin_wait2_goes_on),
     Case("fin_wait2_goes_on_in_a_full_orphan", play=fin_wait2_goes_on, sysctls=("net.ipv4.tcp_fin_timeout=120",)),
     Case("never_itself", play=never_itself),
-    Case("many_at_the_start", play=many_at_the_start, sysctls=MANY_SYSCTLS),
+    Case("many_at_the_start", play=many_at_the_start, sysctls=MANY_SYSCTLS, alone="it makes tens of thousands of sockets"),
     Case("stalled_terminal", play=stalled_terminal(False)),
     Case("stalled_terminal_with_messages", play=stalled_terminal(True)),
     Case("terminal_read_late", play=terminal_read_late),

@@ -129,5 +129,5 @@ def check(name):
     return look
 
 
-RUN = lib.Shared(gather)
+RUN = lib.Shared(gather, alone="connections are made at a rate, and the report and ss are asked one after the other")
 CASES = [RUN.case(f"ports_{name}", check(name)) for name in CLIENTS]

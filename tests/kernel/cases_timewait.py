@@ -244,7 +244,7 @@ CASES = [
     Case("time_wait_of_both_sides", play=both_sides, needs="/dev/net/tun"),
     Case("time_wait_owner_exited", play=owner_exited),
     Case("time_wait_from_before", play=from_before),
-    Case("time_wait_many", play=many, sysctls=MANY_SYSCTLS),
+    Case("time_wait_many", play=many, sysctls=MANY_SYSCTLS, alone="it makes a hundred thousand sockets"),
     Case("time_wait_filtered", play=filtered, netns=("", "b")),
     Case("time_wait_address_in_use", play=address_in_use),
     Case("listener_in_the_range", play=listener_in_the_range, netns=("", "b"),

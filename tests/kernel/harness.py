@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a case is played with: network namespaces, actors, the traced binary. All are ended on every path."""
 import errno
+import functools
 import json
 import os
 import shutil
@@ -51,6 +52,12 @@ def parse_address(text):
     if host.lower().startswith("::ffff:") and "." in host:
         host = host[7:]
     return host, int(port) if port != "*" else 0
+
+
+@functools.cache
+def sees_use():
+    """Does this kernel tell of reads and writes (sock_recv_length, Linux 6.3)? Asked of its own BTF."""
+    return b"\0btf_trace_sock_recv_length\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
 
 
 def start_ticks(pid):
@@ -208,8 +215,11 @@ class Watch:
 
     def wait_ready(self, quiet=False, patience=20.0):
         def ready():
+            # One look may be over before we have looked.
+            if self.file.exists() and self.file.stat().st_size if quiet else "closewatch: watching" in self.stderr():
+                return True
             self.must_run()
-            return self.file.exists() and self.file.stat().st_size if quiet else "closewatch: watching" in self.stderr()
+            return False
         poll(ready, "closewatch to be watching", patience)
         if self.wrapped:
             self.pid = self.innermost()
@@ -280,6 +290,7 @@ class Stage:
         self.cpu = str(max(os.sched_getaffinity(0)))  # one for all: softirqs then run over the peer
         self.other_cpu = str(min(os.sched_getaffinity(0)))
         self.netns, self.actors, self.processes, self.truth, self.watches = {}, {}, [], {}, []
+        self.listeners = {}  # (namespace, port): name of the actor that called listen() there
         self.mounts, self.others, self.cgroups = [], [], []
         self.programs = []  # of leaklib
 

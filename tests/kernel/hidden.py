@@ -6,6 +6,7 @@ transitions that reach ftrace and no BPF program at all, with recursion_misses 0
 held against the stream; it is played again. Nothing else is a reason to.
 """
 import os
+import time
 from pathlib import Path
 
 TRACEFS = Path("/sys/kernel/tracing")
@@ -13,7 +14,10 @@ EVENT = "events/sock/inet_sock_set_state"
 
 
 class HiddenTransitions:
-    """Counts TCP transitions made while a thread of pid 1 was running. Counts nothing where there is no tracefs."""
+    """Counts TCP transitions made while a thread of pid 1 was running. Counts nothing where there is no tracefs.
+
+    One for the whole run, also where cases are played side by side: each asks for what was seen in its own time.
+    """
 
     def __init__(self):
         self.instance = None
@@ -25,20 +29,24 @@ class HiddenTransitions:
         except OSError:
             return
         self.instance = instance
+        (instance / "trace_clock").write_text("mono")  # time.monotonic()
+        self.begin()
+        (instance / EVENT / "enable").write_text("1")
 
     def begin(self):
-        if not self.instance:
-            return
-        threads = " || ".join(f"common_pid == {thread}" for thread in os.listdir("/proc/1/task"))
-        (self.instance / EVENT / "enable").write_text("0")
-        (self.instance / EVENT / "filter").write_text(f"protocol == 6 && ({threads})")
-        (self.instance / "trace").write_text("")
-        (self.instance / EVENT / "enable").write_text("1")
+        """The time from which on it will be asked; threads of pid 1 may have come since the last."""
+        if self.instance:
+            threads = " || ".join(f"common_pid == {thread}" for thread in os.listdir("/proc/1/task"))
+            (self.instance / EVENT / "filter").write_text(f"protocol == 6 && ({threads})")
+        return time.monotonic()
 
-    def count(self):
+    def count(self, began):
         if not self.instance:
             return 0
-        return (self.instance / "trace").read_text(errors="replace").count("inet_sock_set_state:")
+        lines = (self.instance / "trace").read_text(errors="replace").splitlines()
+        seen = (line.partition(": inet_sock_set_state:") for line in lines)
+        # "  task-pid  [cpu] flags  seconds: inet_sock_set_state: …"
+        return sum(bool(event) and float(head.split()[-1]) >= began for head, event, _ in seen)
 
     def end(self):
         if self.instance:

@@ -273,8 +273,9 @@ def wait_entries(watch, count, patience=8.0):
 class Shared:
     """Played when the first of its cases asks for it; each then looks at its own part."""
 
-    def __init__(self, gather):
+    def __init__(self, gather, alone=""):
         self.gather = gather                  # (stage) → what was found
+        self.alone = alone                    # as Case.alone
         self.found = None
         self.player_name = ""                 # of the case that it was played for
 
@@ -296,7 +297,7 @@ class Shared:
                 self.found = self.run(stage.settings)
             demand(self.found is not None, f"the run that it shares with {self.player_name} has failed")
             check(self.found)
-        return Case(name, play=play, netns=())
+        return Case(name, play=play, netns=(), alone=self.alone, group=self.gather.__module__)
 
 
 # -- namespaces and pids

@@ -44,13 +44,18 @@ def check_compact(text):
 
 
 def validate(document, name):
+    validate_lines([document], name)
+
+
+def validate_lines(documents, name):
     try:
         import jsonschema
     except ImportError as error:
         raise Failure("python3-jsonschema is not installed") from error
     schema = json.loads((DOCS / name).read_text())
     validator = jsonschema.validators.validator_for(schema)(schema)
-    problems = [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in validator.iter_errors(document)]
+    problems = [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}"
+                for document in documents for e in validator.iter_errors(document)]
     if problems:
         raise Failure("\n".join([f"not valid by docs/{name}:", *problems[:10]]))
 

@@ -72,6 +72,8 @@ def learn(stage, actor, truth, words):
     if not truth["slot"] or not local or not local[1]:
         return
     name = f"{actor.process.name}.{truth['slot']}"
+    if truth["call"] == "listen":
+        stage.listeners[truth["netns"], local[1]] = actor.process.name
     known = stage.truth.setdefault(name, Endpoint(local, peer, truth["netns"]))
     if peer and not known.peer:
         known.peer = peer

@@ -27,17 +27,17 @@ static void forget(int listener, int count, int *kept) {
   }
 }
 
-static int forget_three(int *kept) {
+static int forget_three(int *kept, int habit) {
   const int listener = serve(64);
-  serve_promptly(listener, HABIT);
+  serve_promptly(listener, habit);
   forget(listener, FORGOTTEN, kept);
   return listener;
 }
 
-// Reads the end and forgets.
+// workload forgot NAME PORT [HABIT]: reads the end and forgets.
 static void forgot(void) {
   int kept[FORGOTTEN];
-  (void)forget_three(kept);
+  (void)forget_three(kept, (int)number(0, HABIT));
   in_place();
   stay();
 }
@@ -49,7 +49,7 @@ static void mended(void) {
   (void)sigemptyset(&told);
   (void)sigaddset(&told, SIGUSR1);
   (void)sigprocmask(SIG_BLOCK, &told, NULL);
-  (void)forget_three(kept);
+  (void)forget_three(kept, HABIT);
   in_place();
   int got = 0;
   (void)sigwait(&told, &got);
@@ -61,7 +61,7 @@ static void mended(void) {
 // The same, and ends after a while: the kernel closes for it.
 static void died(void) {
   int kept[FORGOTTEN];
-  (void)forget_three(kept);
+  (void)forget_three(kept, HABIT);
   in_place();
   nap(number(0, 5000));
   _exit(0);

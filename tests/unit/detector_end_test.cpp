@@ -218,7 +218,7 @@ TEST_CASE("gone unseen: believed when two sweeps agree", "[detector][end]") {
     CHECK(machine.sweep(120 * seconds).empty());
   }
   SECTION("a sweep that lost rows does not count") {
-    machine.detector.lost();
+    machine.detector.rows_lost();
     CHECK(machine.sweep(115 * seconds).empty());
     CHECK(machine.detector.sockets().size() == 2);
   }
@@ -474,4 +474,37 @@ TEST_CASE("another process under a pid used again has another socket's finding, 
   CHECK(machine.judged(81).process.key == server().key);
   CHECK(machine.judged(82).process.key == second.key);
   CHECK(machine.judged(81).workload != machine.judged(82).workload);
+}
+
+TEST_CASE("what no sweep meets after a loss has ended by what was lost", "[detector][end][loss]") {
+  Detector::Settings settings;
+  settings.sanitizer = GENERATE(true, false);
+  Sweeps machine{settings};
+  machine.add(waiting(81, 1 * seconds));
+  (void)machine.sweep(100 * seconds);
+  machine.sockets.clear();
+  machine.detector.events_lost();
+  CHECK(machine.sweep(105 * seconds) == Lines{"81 resolved eof_ignored stuck"});
+  CHECK(machine.detector.sockets().empty());
+  CHECK(machine.finish(106 * seconds).empty());
+}
+
+TEST_CASE("a dead one that vanishes after a loss was perhaps closed: its program is not accused",
+          "[detector][end][loss]") {
+  Detector::Settings settings;
+  settings.sanitizer = true;
+  Sweeps machine{settings};
+  machine.add(waiting(81, 1 * seconds));
+  (void)machine.sweep(100 * seconds);
+  CHECK(machine.transition(leaves(101 * seconds, 81, 100 * seconds, std::nullopt, State::close)) ==
+        Lines{"81 resolved eof_ignored stuck reset_still_open"});
+  REQUIRE(machine.detector.ended().size() == 1);
+  machine.sockets.clear();
+  SECTION("met by no sweep, its late closing lost") {
+    machine.detector.events_lost();
+    CHECK(machine.sweep(105 * seconds).empty());
+    CHECK(machine.detector.ended().empty());
+  }
+  SECTION("not met by the last one") { CHECK(machine.sweep(105 * seconds).empty()); }
+  CHECK(machine.finish(106 * seconds).empty());
 }

@@ -139,7 +139,8 @@ TEST_CASE("never accepted: its listener is named, with the queue", "[detector]")
     machine.sockets[81].row.listener_cookie = 0;
     machine.sockets[81].row.attribution = Attribution::unknown;
     machine.sockets[81].row.process = {};
-    machine.listeners.opened({80, listening(), server(), false, 1});
+    machine.listeners.opened(
+        {.cookie = 80, .tuple = listening(), .process = server(), .acceptor = {}, .matched = false, .seen_ns = 1});
   }
   CHECK(machine.sweep(100 * seconds) == Lines{"81 raised never_accepted stuck"});
   CHECK(machine.judged(81).process.key.pid == 900);
@@ -229,7 +230,7 @@ TEST_CASE("inherited: those who have it never used it, in two sweeps", "[detecto
     }
   }
   SECTION("a sweep that lost rows does not change it") {
-    machine.detector.lost();
+    machine.detector.rows_lost();
     CHECK(machine.sweep(110 * seconds).empty());
     CHECK(machine.words(81) == "inherited leak");
   }
@@ -284,7 +285,7 @@ TEST_CASE("in flight: nobody holds it, in two sweeps, and no use of late", "[det
     CHECK(machine.sweep(115 * seconds).empty());
   }
   SECTION("a sweep that lost rows is none of the two") {
-    machine.detector.lost();
+    machine.detector.rows_lost();
     CHECK(machine.sweep(110 * seconds).empty());
     CHECK(machine.sweep(115 * seconds) == Lines{"81 changed in_flight stuck"});
   }

@@ -24,6 +24,13 @@ DoctorReport healthy() {
   report.kernel = "6.18.0";
   report.time_ns = leap_day_ns;
   report.checks = {{"kernel", Status::ok, "Linux 6.18.0 has all that is needed", ""}, {"btf", Status::ok, "fine", ""}};
+  using Kept = Privilege::Kept;
+  report.privileges = {
+      .capabilities = {{"CAP_BPF", Kept::start, true, true, true, "", "to load", "nothing can be loaded"},
+                       {"CAP_SYS_PTRACE", Kept::watching, true, false, false, "", "to look", "less is seen"},
+                       {"CAP_KILL", Kept::watching, false, false, true, "only for run", "to send", "none is sent"}},
+      .setcap = "setcap cap_bpf,cap_sys_ptrace=ep FILE",
+      .setpriv = "setpriv closewatch"};
   NamespaceReport own;
   own.health.netns = netns;
   own.health.now.settings.values = {{"somaxconn", 4096}, {"tcp_fin_timeout", 60}};
@@ -79,14 +86,21 @@ TEST_CASE("doctor: what can be traced", "[doctor]") {
 }
 
 TEST_CASE("doctor JSON: a healthy machine, whole", "[doctor]") {
-  CHECK(doctor_json(healthy()) ==
-        R"({"schema":"closewatch/doctor/1","host":"box","kernel":"6.18.0","time":"2024-02-29T12:34:56.000000789Z",)"
-        R"("can_trace":true,"checks":[{"id":"kernel","status":"ok","text":"Linux 6.18.0 has all that is needed",)"
-        R"("remedy":""},{"id":"btf","status":"ok","text":"fine","remedy":""}],"namespaces":[{"netns":4026531840,)"
-        R"("settings":{"somaxconn":4096,"tcp_fin_timeout":60,"ip_local_port_range":[32768,60999],)"
-        R"("ip_local_reserved_ports":[]},"counters":{"TW":7,"orphan":0},"conntrack":null,)"
-        R"("states":{"LISTEN":2,"TIME_WAIT":3},"ports":[]}],"findings":[],"unseen":[]})"
-        "\n");
+  CHECK(
+      doctor_json(healthy()) ==
+      R"({"schema":"closewatch/doctor/1","host":"box","kernel":"6.18.0","time":"2024-02-29T12:34:56.000000789Z",)"
+      R"("can_trace":true,"checks":[{"id":"kernel","status":"ok","text":"Linux 6.18.0 has all that is needed",)"
+      R"("remedy":""},{"id":"btf","status":"ok","text":"fine","remedy":""}],"privileges":{"start":["CAP_BPF","CAP_SYS_PTRACE"],)"
+      R"("watching":["CAP_SYS_PTRACE"],"capabilities":[{"name":"CAP_BPF","kept":"start","needed":true,"held":true,)"
+      R"("only":null,"what_for":"to load","without":"nothing can be loaded"},{"name":"CAP_SYS_PTRACE",)"
+      R"("kept":"watching","needed":false,"held":false,"only":null,"what_for":"to look","without":"less is seen"},)"
+      R"({"name":"CAP_KILL","kept":"watching","needed":false,"held":true,"only":"only for run",)"
+      R"("what_for":"to send","without":"none is sent"}],"setcap":"setcap cap_bpf,cap_sys_ptrace=ep FILE",)"
+      R"("setpriv":"setpriv closewatch"},"namespaces":[{"netns":4026531840,)"
+      R"("settings":{"somaxconn":4096,"tcp_fin_timeout":60,"ip_local_port_range":[32768,60999],)"
+      R"("ip_local_reserved_ports":[]},"counters":{"TW":7,"orphan":0},"conntrack":null,)"
+      R"("states":{"LISTEN":2,"TIME_WAIT":3},"ports":[]}],"findings":[],"unseen":[]})"
+      "\n");
 }
 
 TEST_CASE("doctor JSON: an ill one", "[doctor]") {
@@ -119,6 +133,13 @@ TEST_CASE("doctor text: a healthy machine", "[doctor]") {
   CHECK(doctor_text(healthy(), {}, false) == R"(box, Linux 6.18.0: can be traced.
 2 checks passed, nothing is missing.
 
+Once everything is attached it gives up every capability but:
+  CAP_SYS_PTRACE (not held): to look
+To attach, and then given up:
+  CAP_BPF: to load
+without root: setcap cap_bpf,cap_sys_ptrace=ep FILE
+or: setpriv closewatch
+
 Nothing is wrong on the close path.
 
 network namespace 4026531840: TIME_WAIT 3, LISTEN 2
@@ -144,6 +165,13 @@ degraded cap_net_admin: less is seen
 unknown lockdown: not known
   do: mount it
 1 check passed.
+
+Once everything is attached it gives up every capability but:
+  CAP_SYS_PTRACE (not held): to look
+To attach, and then given up:
+  CAP_BPF: to load
+without root: setcap cap_bpf,cap_sys_ptrace=ep FILE
+or: setpriv closewatch
 
 2 remarks on the close path, the worst first:
 critical ports_exhausted: All are in use.
@@ -199,4 +227,18 @@ TEST_CASE("doctor text: of many namespaces some are shown", "[doctor]") {
   CHECK(has(doctor_text(report, {}, false), "\nand 2 more network namespaces (-v shows all)\n"));
   CHECK_FALSE(has(doctor_text(report, {}, true), "-v shows all"));
   CHECK(has(doctor_text(report, {}, false), "network namespace 0: no TCP sockets\n"));
+}
+
+TEST_CASE("doctor text: the capabilities it keeps, those it gives up, and how to get them", "[doctor]") {
+  const std::string text = doctor_text(healthy(), {.wide = true, .utf8 = true}, false);
+  CHECK(has(text,
+            "Once everything is attached it gives up every capability but:\n"
+            "  CAP_SYS_PTRACE (not held): to look\n"
+            "To attach, and then given up:\n"
+            "  CAP_BPF: to load\n"));
+  CHECK(has(text, "without root: setcap cap_bpf,cap_sys_ptrace=ep FILE\n"));
+  CHECK(has(text, "or: setpriv closewatch\n"));
+  CHECK_FALSE(has(text, "CAP_KILL"));
+  CHECK(has(doctor_text(healthy(), {.wide = true, .utf8 = true}, true),
+            "CAP_KILL: to send; only for run; without it none is sent"));
 }

@@ -52,11 +52,49 @@ TEST_CASE("a walk that is under way is not asked for again", "[engine][loss]") {
   CHECK(watched({LossSeen{t0 + 2 * seconds, 4, 0}}) == Lines{"gap ring 1"});
 }
 
-TEST_CASE("losses from before hello are no gap of the stream", "[engine][loss]") {
+TEST_CASE("a loss during the first walk: what the snapshot says may be no more, so there is another",
+          "[engine][loss]") {
   Watched watched;
   CHECK(watched({LossSeen{50 * ms, 7, 1}}).empty());
-  CHECK(watched({WalkDone{100 * ms}, started(100 * ms), Tick{200 * ms, 0}}) == Lines{"hello", "snapshot_end"});
+  CHECK(watched({WalkDone{100 * ms}, started(100 * ms)}) ==
+        Lines{"hello", "snapshot_end", "gap ring 7", "gap storage 1", "walk tables"});
+  CHECK(watched({WalkDone{120 * ms, 110 * ms}}) == Lines{"snapshot_end"});
   CHECK(watched({LossSeen{t0, 9, 1}}) == Lines{"gap ring 2", "walk tables"});
+}
+
+TEST_CASE("what was lost beside transitions is a gap too", "[engine][loss]") {
+  Watched watched = running();
+  CHECK(watched({LossSeen{t0, 0, 0, 4}}) == Lines{"gap ring 4", "walk tables"});
+  watched({WalkDone{t0 + 1 * ms, t0}});
+  CHECK(watched({LossSeen{t0 + 2 * seconds, 3, 0, 5}}) == Lines{"gap ring 4", "walk tables"});
+  watched({WalkDone{t0 + 3 * seconds, t0 + 2 * seconds}});
+  CHECK(watched({Stopped{t0 + 4 * seconds, 0, 0}}) == Lines{"bye events=0 lost=8 connections=0"});
+}
+
+TEST_CASE("after a loss a listener is believed in again when a walk has met it", "[engine][loss]") {
+  SocketRow listens = row(90 * ms, State::listen, Attribution::listener, server());
+  listens.cookie = 80;
+  listens.tuple = listening();
+  Watched watched;
+  watched.begin({listens});
+  TransitionSeen ends = on_incoming(change(t0, State::established, State::close_wait));
+  ends.attribution = Attribution::unknown;
+  ends.process = {};
+  ends.listener_cookie = 0;
+  ends.evidence.no_socket = true;
+  const auto who = [&] {
+    watched({ends});
+    ends.time_ns += 1 * ms;
+    return name(only<Transition>(watched.facts()).at(0).responsible.attribution);
+  };
+  CHECK(who() == "listener");
+  watched({LossSeen{t0 + 1 * ms, 1, 0}});
+  ends.time_ns += 5 * ms;
+  CHECK(who() == "unknown");
+  listens.time_ns = t0 + 20 * ms;
+  watched({listens, WalkDone{t0 + 30 * ms, t0 + 10 * ms}});
+  ends.time_ns = t0 + 40 * ms;
+  CHECK(who() == "listener");
 }
 
 TEST_CASE("the last losses are told before bye, within the second too", "[engine][loss]") {
@@ -77,8 +115,15 @@ TEST_CASE("lines that the output had no room for are a gap of their own", "[engi
 TEST_CASE("a reader too slow for one snapshot is not given another within the minute", "[engine][loss]") {
   Watched watched = running();
   watched({OutputLost{t0, 12}, WalkDone{t0 + 1 * ms}});
-  CHECK(watched({OutputLost{t0 + 59 * seconds, 5}}) == Lines{"gap output 5"});
-  CHECK(watched({OutputLost{t0 + 60 * seconds, 5}}) == Lines{"gap output 5", "walk tables"});
+  CHECK(watched({OutputLost{t0 + 58 * seconds, 5}}) == Lines{"gap output 5"});
+  CHECK(watched({Tick{t0 + 59 * seconds, 0}}).empty());
+  // It is owed one all the same.
+  SECTION("and loses no more") { CHECK(watched({Tick{t0 + 60 * seconds, 0}}) == Lines{"walk tables"}); }
+  SECTION("and loses again") {
+    CHECK(watched({OutputLost{t0 + 60 * seconds, 5}}) == Lines{"gap output 5", "walk tables"});
+  }
+  CHECK(watched({WalkDone{t0 + 61 * seconds, t0 + 60 * seconds}}) == Lines{"snapshot_end"});
+  CHECK(watched({Tick{t0 + 300 * seconds, 0}}).empty());
 }
 
 TEST_CASE("a loss right behind a walk: told at once, the walk comes after the pause", "[engine][loss]") {
@@ -94,10 +139,11 @@ TEST_CASE("a loss right behind a walk: told at once, the walk comes after the pa
 TEST_CASE("bye counts what the gaps told", "[engine][loss]") {
   Watched watched;
   SECTION("nothing was lost before hello") {}
-  SECTION("something was, and the stream does not begin before hello") { watched({LossSeen{50 * ms, 7, 1}}); }
+  SECTION("something was") { watched({LossSeen{50 * ms, 7, 1}}); }
   watched({WalkDone{100 * ms}, started(100 * ms)});
-  const std::uint64_t before = only<Gap>(watched.facts()).size();
-  watched({LossSeen{t0, 10, 1}});
+  std::uint64_t before = 0;
+  for (const Gap& gap : only<Gap>(watched.facts())) before += gap.lost;
+  watched({LossSeen{t0, 10, 1, 2}});
   std::uint64_t lost = before;
   for (const Gap& gap : only<Gap>(watched.facts())) lost += gap.lost;
   watched({Stopped{t0 + 1 * ms, 0, 0}});
@@ -110,4 +156,53 @@ TEST_CASE("events are counted from hello on", "[engine][loss]") {
   watched({called(t0, State::established, State::fin_wait1, Cause::close),
            last(change(t0 + 1 * ms, State::last_ack, State::close))});
   CHECK(watched({Usage{t0 + 2 * ms, 0, 0}}) == Lines{"stats events=2 lost=0 connections=0"});
+}
+
+TEST_CASE("of many events behind one that waits none waits for long: they are told, and counted", "[engine][limits]") {
+  Engine::Settings settings;
+  settings.pending_limit = 100;
+  Watched watched{settings};
+  watched.begin();
+  watched({ProcessSeen{150 * ms, client()}, ProcessExited{160 * ms, client().key}});
+  // Its owner is asked for.
+  CHECK(watched({change(t0, State::established, State::close_wait)}) == Lines{"walk"});
+  std::size_t told = 0;
+  for (std::uint64_t n = 1; n <= 100; ++n) {
+    TransitionSeen other = on_incoming(change(t0 + n, State::established, State::close_wait));
+    other.cookie = 1000 + n;
+    watched({other});
+    told += only<Transition>(watched.facts()).size();
+    if (n < 100) CHECK(told == 0);
+  }
+  CHECK(told == 101);
+  CHECK(watched.engine().refusals().hurried == 1);
+}
+
+TEST_CASE("what a walk does not meet any more is told as gone, where nothing says that something was lost",
+          "[engine][loss]") {
+  Watched watched = running();
+  watched({ProcessSeen{t0, client()}});
+  TransitionSeen other = change(t0 + 1 * ms, State::established, State::fin_wait1);
+  other.cookie = 83;
+  other.tuple.local.port = 4000;
+  watched({change(t0, State::established, State::close_wait), other});
+  SECTION("no bucket") {
+    SocketRow met = row(t0 + 30 * ms, State::fin_wait1, Attribution::opener, client());
+    met.cookie = 83;
+    met.tuple = other.tuple;
+    CHECK(watched({met, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
+          Lines{"81 CLOSE_WAIT>CLOSE in=40ms opener:812 gone sweep"});
+    CHECK(watched({met, WalkDone{t0 + 60 * ms, t0 + 50 * ms}}).empty());
+  }
+  SECTION("a bucket has it") {
+    SocketRow met = row(t0 + 30 * ms, State::close_wait, Attribution::opener, client());
+    BucketRow found = bucket(t0 + 25 * ms, 83, other.tuple);
+    found.expires_in_ns = 59'990 * static_cast<std::int64_t>(ms);
+    CHECK(watched({found, met, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
+          Lines{"83 FIN_WAIT1>TIME_WAIT in=39ms opener:812 network sweep"});
+  }
+  SECTION("something was lost: the snapshot has what there is") {
+    CHECK(watched({LossSeen{t0 + 10 * ms, 4, 0}, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
+          Lines{"gap ring 4", "walk tables", "snapshot_end"});
+  }
 }

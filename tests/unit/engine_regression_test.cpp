@@ -5,6 +5,7 @@
 #include "told.hpp"
 
 #include <algorithm>
+#include <limits>
 
 using namespace closewatch;
 using namespace closewatch::test;
@@ -62,7 +63,8 @@ TEST_CASE("never accepted: a finding names the worker that accepts, as the trans
   // A prefork server: both have the listener's descriptor.
   CHECK(watched({queued(limit), listener_met(limit), HolderRow{limit, 80, {server(), 3, false, false}},
                  HolderRow{limit, 80, {worker(), 3, false, false}}, WalkDone{limit, limit - 1 * ms}}) ==
-        Lines{"82 raised never_accepted stuck age=30000ms listener:901"});
+        Lines{"83 LAST_ACK>CLOSE in=30000ms closer:901 gone sweep",
+              "82 raised never_accepted stuck age=30000ms listener:901"});
 }
 
 TEST_CASE("never accepted: a snapshot names the worker that accepts, as the transition does", "[engine][regression]") {
@@ -152,4 +154,12 @@ TEST_CASE("stacks of sockets that are gone make room for others", "[engine][faul
            last(called(t0 + 2 * ms, State::last_ack, State::close, Cause::close)), WalkDone{t0 + 3 * ms, t0 + 2 * ms},
            WalkDone{t0 + 5 * seconds, t0 + 4 * seconds}, WalkDone{t0 + 9 * seconds, t0 + 8 * seconds}});
   CHECK(watched({StacksSeen{t0 + 10 * seconds, 83, stack, std::nullopt}}) == Lines{"name the opener of 83"});
+}
+
+TEST_CASE("a time that cannot be is told as 1970", "[engine][fault]") {
+  Watched watched;
+  watched.begin();
+  watched({Tick{0, std::numeric_limits<std::int64_t>::max()},
+           called(t0, State::established, State::fin_wait1, Cause::close)});
+  CHECK(only<Transition>(watched.facts()).at(0).time_ns == 0);
 }

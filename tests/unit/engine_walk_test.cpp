@@ -272,8 +272,10 @@ TEST_CASE("sockets of the first walk that find no room are counted", "[engine][w
   Engine::Settings settings;
   settings.connections_limit = 2;
   Watched watched{settings};
-  watched.begin({another(50 * ms, 83), another(50 * ms, 84), another(50 * ms, 85)});
-  CHECK(watched({Tick{110 * ms, 0}}) == Lines{"gap table 1"});
+  watched({another(50 * ms, 83), another(50 * ms, 84), another(50 * ms, 85), WalkDone{60 * ms, 40 * ms}});
+  const Lines told = watched({started(100 * ms)});
+  CHECK(told.front() == "hello");
+  CHECK(told.back() == "gap table 1");
 }
 
 TEST_CASE("the connections' table is bounded and counts what it refuses", "[engine][walk]") {

@@ -409,8 +409,8 @@ TEST_CASE("health: the worst first, each id once", "[health]") {
 
 TEST_CASE("health: many namespaces that say the same say it once", "[health]") {
   MachineHealth machine;
-  for (std::uint32_t netns = 1; netns <= 5; ++netns) {
-    machine.namespaces.push_back(fresh(netns));
+  for (std::uint32_t inode = 1; inode <= 5; ++inode) {
+    machine.namespaces.push_back(fresh(inode));
     machine.namespaces.back().now.settings.values["tcp_fin_timeout"] = 15;
   }
   CHECK(has(only(findings_of(machine), "fin_timeout_lowered").text,

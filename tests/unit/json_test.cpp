@@ -58,6 +58,13 @@ TEST_CASE("JSON: hello without options", "[sink][json]") {
   CHECK(line_of(hello) == head("hello") + R"(,"version":"","host":"","kernel":"","boot_id":"","options":{}})");
 }
 
+TEST_CASE("JSON: the id of a run that a recording tells of may be anything", "[sink][json]") {
+  Hello hello;
+  hello.time_ns = leap_day_ns;
+  hello.run = "a\",\"lost\":0\n";
+  CHECK(has(line_of(hello), R"("seq":0,"run":"a\",\"lost\":0\u000a","time":)"));
+}
+
 TEST_CASE("JSON: snapshot and its end", "[sink][json]") {
   CHECK(line_of(a_snapshot()) == head("snapshot") + "," + conn + R"(,"state":"CLOSE_WAIT","age_ns":5,)" + process +
                                      R"(,"attribution":"holder"})");

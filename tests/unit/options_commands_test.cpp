@@ -1,33 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What `report` and `run` take, and the limits by which all three judge.
-#include "catch.hpp"
-
-#include "app/options.hpp"
+#include "options.hpp"
 
 using namespace closewatch;
+using namespace closewatch::test;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
 using std::chrono::milliseconds;
 
-Options parsed(const Arguments& arguments) {
-  const auto options = parse_options(arguments);
-  if (!options) FAIL(options.error().text);
-  return *options;
+/// Which names the command whose help is worth reading, too.
+std::string refused_with_help(const Arguments& arguments) {
+  std::string text = closewatch::test::refused(arguments);
+  CHECK(text.ends_with("; see closewatch " + arguments.front() + " --help"));
+  return text;
 }
-
-/// Why it is refused: one line, which names the command whose help is worth reading.
-std::string refused(const Arguments& arguments) {
-  const auto options = parse_options(arguments);
-  REQUIRE_FALSE(options);
-  CHECK(options.error().exit == Exit::usage);
-  CHECK(options.error().text.find('\n') == std::string::npos);
-  CHECK(options.error().text.ends_with("; see closewatch " + arguments.front() + " --help"));
-  return options.error().text;
-}
-
-bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 
@@ -118,7 +105,7 @@ TEST_CASE("limits: refused where they leave nothing to judge by", "[options]") {
   for (const char* command : {"trace", "report", "run"}) {
     const auto limits_refused = [&](Arguments arguments) {
       if (arguments.front() == "run") arguments.emplace_back("ls");
-      return refused(arguments);
+      return refused_with_help(arguments);
     };
     const std::string sweep = limits_refused({command, "--leak-after", "10s", "--sweep", "2501ms"});
     CHECK(has(sweep, "--sweep: '2501ms'"));
@@ -133,18 +120,18 @@ TEST_CASE("limits: refused where they leave nothing to judge by", "[options]") {
 }
 
 TEST_CASE("report: refused", "[options]") {
-  CHECK(has(refused({"report", "--by", "thread"}), "--by: 'thread'"));
-  CHECK(has(refused({"report", "--by", ""}), "--by: ''"));
-  CHECK(has(refused({"report", "--fail-on-leek"}), "did you mean '--fail-on-leak'?"));
-  CHECK(has(refused({"report", "--events", "closed"}), "unknown option '--events'"));
-  CHECK(has(refused({"report", "--strict"}), "unknown option '--strict'"));
-  CHECK(has(refused({"report", "--all-states"}), "unknown option '--all-states'"));
-  CHECK(has(refused({"report", "-q", "-v"}), "exclude each other"));
+  CHECK(has(refused_with_help({"report", "--by", "thread"}), "--by: 'thread'"));
+  CHECK(has(refused_with_help({"report", "--by", ""}), "--by: ''"));
+  CHECK(has(refused_with_help({"report", "--fail-on-leek"}), "did you mean '--fail-on-leak'?"));
+  CHECK(has(refused_with_help({"report", "--events", "closed"}), "unknown option '--events'"));
+  CHECK(has(refused_with_help({"report", "--strict"}), "unknown option '--strict'"));
+  CHECK(has(refused_with_help({"report", "--all-states"}), "unknown option '--all-states'"));
+  CHECK(has(refused_with_help({"report", "-q", "-v"}), "exclude each other"));
 }
 
 TEST_CASE("trace: refused what is another command's", "[options]") {
   for (const char* option : {"--by", "--fail-on-leak", "--strict", "--user", "--leak-exit-code"})
-    CHECK(has(refused({"trace", option}), "unknown option"));
+    CHECK(has(refused_with_help({"trace", option}), "unknown option"));
 }
 
 TEST_CASE("run: COMMAND begins with the first word that is no option", "[options]") {
@@ -205,15 +192,16 @@ TEST_CASE("run: what it takes", "[options]") {
 TEST_CASE("run: refused", "[options]") {
   for (const Arguments& arguments : {Arguments{"run"}, Arguments{"run", "--"}, Arguments{"run", "-j"},
                                      Arguments{"run", "-o", "file"}, Arguments{"run", "--user", "nobody", "--"}})
-    CHECK(has(refused(arguments), "COMMAND is missing"));
+    CHECK(has(refused_with_help(arguments), "COMMAND is missing"));
   for (const char* value : {"0", "256", "-1", "x", "1.5", ""})
-    CHECK(has(refused({"run", "--leak-exit-code", value, "ls"}), "--leak-exit-code: '" + std::string{value} + "'"));
-  CHECK(has(refused({"run", "--user", "", "ls"}), "--user: ''"));
-  CHECK(has(refused({"run", "-p", "1", "ls"}), "unknown option '-p'"));
-  CHECK(has(refused({"run", "--children", "ls"}), "unknown option '--children'"));
-  CHECK(has(refused({"run", "--fail-on-leak", "ls"}), "unknown option '--fail-on-leak'"));
-  CHECK(has(refused({"run", "--strickt", "ls"}), "did you mean '--strict'?"));
-  CHECK(has(refused({"run", "-o"}), "--output"));
+    CHECK(has(refused_with_help({"run", "--leak-exit-code", value, "ls"}),
+              "--leak-exit-code: '" + std::string{value} + "'"));
+  CHECK(has(refused_with_help({"run", "--user", "", "ls"}), "--user: ''"));
+  CHECK(has(refused_with_help({"run", "-p", "1", "ls"}), "unknown option '-p'"));
+  CHECK(has(refused_with_help({"run", "--children", "ls"}), "unknown option '--children'"));
+  CHECK(has(refused_with_help({"run", "--fail-on-leak", "ls"}), "unknown option '--fail-on-leak'"));
+  CHECK(has(refused_with_help({"run", "--strickt", "ls"}), "did you mean '--strict'?"));
+  CHECK(has(refused_with_help({"run", "-o"}), "--output"));
 }
 
 TEST_CASE("doctor: what it takes", "[options]") {
@@ -228,9 +216,9 @@ TEST_CASE("doctor: what it takes", "[options]") {
 
 TEST_CASE("doctor: refused", "[options]") {
   for (const char* option : {"-p", "-d", "--ring", "--leak-after", "--by", "-L", "-4", "--events", "--stacks"})
-    CHECK(has(refused({"doctor", option}), "unknown option"));
-  CHECK(has(refused({"doctor", "--netns", ""}), "--netns: ''"));
-  CHECK(has(refused({"doctor", "-q", "-v"}), "exclude each other"));
+    CHECK(has(refused_with_help({"doctor", option}), "unknown option"));
+  CHECK(has(refused_with_help({"doctor", "--netns", ""}), "--netns: ''"));
+  CHECK(has(refused_with_help({"doctor", "-q", "-v"}), "exclude each other"));
 }
 
 TEST_CASE("values: times as they are said", "[options]") {

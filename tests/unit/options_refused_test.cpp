@@ -1,27 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Command lines that are wrong: status 2, one message, which names what is wrong.
-#include "catch.hpp"
-
-#include "app/options.hpp"
+#include "options.hpp"
 
 using namespace closewatch;
+using namespace closewatch::test;
 
 namespace {
-
-using Arguments = std::vector<std::string>;
-
-std::string refused(const Arguments& arguments) {
-  const auto options = parse_options(arguments);
-  std::string line;
-  for (const std::string& argument : arguments) line += " '" + argument + "'";
-  INFO("closewatch" << line);
-  REQUIRE_FALSE(options);
-  CHECK(options.error().exit == Exit::usage);
-  CHECK(options.error().text.find('\n') == std::string::npos);
-  return options.error().text;
-}
-
-bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 /// The message names the option, and what is wrong with it.
 void refuses(const Arguments& arguments, std::string_view option, std::string_view value) {

@@ -1,32 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // --record, and what `replay` takes.
-#include "catch.hpp"
-
-#include "app/options.hpp"
+#include "options.hpp"
 
 using namespace closewatch;
+using namespace closewatch::test;
 
-namespace {
-
-using Arguments = std::vector<std::string>;
-
-Options parsed(const Arguments& arguments) {
-  const auto options = parse_options(arguments);
-  if (!options) FAIL(options.error().text);
-  return *options;
-}
-
-std::string refused(const Arguments& arguments) {
-  const auto options = parse_options(arguments);
-  REQUIRE_FALSE(options);
-  CHECK(options.error().exit == Exit::usage);
-  CHECK(options.error().text.find('\n') == std::string::npos);
-  return options.error().text;
-}
-
-bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
-
-}  // namespace
+namespace {}  // namespace
 
 TEST_CASE("record: a file and its limit, of whatever watches", "[options][record]") {
   for (const char* command : {"trace", "report"}) {

@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Command lines that start something, and those that ask for help.
-#include "catch.hpp"
-
-#include "app/options.hpp"
+#include "options.hpp"
 
 #include <limits>
 #include <set>
 
 using namespace closewatch;
+using namespace closewatch::test;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
 using std::chrono::milliseconds;
-
-Options parsed(const Arguments& arguments) {
-  const auto options = parse_options(arguments);
-  if (!options) FAIL(options.error().text);
-  return *options;
-}
 
 std::string asked(const Arguments& arguments) {
   const auto options = parse_options(arguments);
@@ -26,8 +18,6 @@ std::string asked(const Arguments& arguments) {
   CHECK(options.error().exit == Exit::done);
   return options.error().text;
 }
-
-bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

@@ -26,11 +26,11 @@ class Machine : public Tree {
                                  std::string{bits} + "\nCapBnd:\t000001ffffffffff\n");
   }
   [[nodiscard]] std::string refusal() const {
-    const auto refusals = preflight(root()).refusals;
+    const auto refusals = preflight(root(), {}).refusals;
     REQUIRE(refusals.size() == 1);
     return refusals.front();
   }
-  [[nodiscard]] bool passes() const { return preflight(root()).refusals.empty(); }
+  [[nodiscard]] bool passes() const { return preflight(root(), {}).refusals.empty(); }
 };
 
 bool says(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -40,7 +40,7 @@ bool says(const std::string& text, std::string_view part) { return text.find(par
 TEST_CASE("a machine with everything is refused nothing and limited in nothing", "[host][preflight]") {
   const Machine machine;
   CHECK(machine.passes());
-  CHECK(preflight(machine.root()).limits.empty());
+  CHECK(preflight(machine.root(), {}).limits.empty());
 }
 
 TEST_CASE("a kernel below 5.15 is refused by its version, with a remedy", "[host][preflight]") {
@@ -95,22 +95,29 @@ TEST_CASE("missing capabilities are named", "[host][preflight]") {
   }
 }
 
-TEST_CASE("what will not be seen without CAP_SYS_ADMIN and CAP_SYS_PTRACE", "[host][preflight]") {
+TEST_CASE("what will not be seen, and what is kept, go by the capabilities held", "[host][preflight]") {
   Machine machine;
-  const auto limits = [&](const char* bits) {
-    machine.capabilities(bits);
-    return preflight(machine.root()).limits;
-  };
-  const auto neither = limits("000000c000000000");
-  REQUIRE(neither.size() == 2);
-  CHECK(says(neither[0], "CAP_SYS_ADMIN"));
-  CHECK(says(neither[1], "CAP_SYS_PTRACE"));
-  const auto no_ptrace = limits("0000000000200000");
-  REQUIRE(no_ptrace.size() == 1);
-  CHECK(says(no_ptrace[0], "CAP_SYS_PTRACE"));
-  const auto no_admin = limits("000000c000080000");
-  REQUIRE(no_admin.size() == 1);
-  CHECK(says(no_admin[0], "CAP_SYS_ADMIN"));
+  machine.capabilities("000000c000000000");
+  const Preflight neither = preflight(machine.root(), {});
+  REQUIRE(neither.limits.size() == 4);
+  CHECK(says(neither.limits[0].text, "CAP_SYS_ADMIN"));
+  CHECK(says(neither.limits[1].text, "CAP_SYS_PTRACE"));
+  CHECK(neither.kept == 0);
+  machine.capabilities("000000c000080000");
+  const Preflight with_ptrace = preflight(machine.root(), {});
+  CHECK(with_ptrace.limits.size() == 3);
+  CHECK(with_ptrace.kept == 0x80000);
+}
+
+TEST_CASE("before 5.19 each walk takes CAP_BPF, which is kept there", "[host][preflight]") {
+  Machine machine;
+  constexpr Capabilities bpf = capability_bit(39);
+  for (const auto& [release, keeps] : {std::pair{"5.15.0-91-generic", true}, std::pair{"5.18.19", true},
+                                       std::pair{"5.19.0", false}, std::pair{"6.18.1", false}}) {
+    CAPTURE(release);
+    machine.kernel(release);
+    CHECK(((preflight(machine.root(), {}).kept & bpf) != 0) == keeps);
+  }
 }
 
 TEST_CASE("without /proc, or with a status that says nothing", "[host][preflight]") {
@@ -126,7 +133,7 @@ TEST_CASE("all that is missing is told", "[host][preflight]") {
   machine.kernel("4.19.0");
   machine.remove("sys");
   machine.capabilities("0");
-  CHECK(preflight(machine.root()).refusals.size() == 3);
+  CHECK(preflight(machine.root(), {}).refusals.size() == 3);
 }
 
 TEST_CASE("kernel versions", "[host][preflight]") {

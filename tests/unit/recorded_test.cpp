@@ -183,6 +183,6 @@ TEST_CASE("recorded: what is forged is refused, with what is wrong", "[recorded]
   CHECK(refusal(ItemKind::record, "{}") == "an item of an unknown kind");
   CHECK(refusal(static_cast<ItemKind>(999), "{}") == "an item of an unknown kind");
   // Neither the parser nor what it builds goes by recursion.
-  CHECK(refusal(ItemKind::tick, std::string(1'000'000, '[')) == "no JSON");
-  CHECK(refusal(ItemKind::tick, std::string(500'000, '[') + std::string(500'000, ']')) == "no object");
+  CHECK(refusal(ItemKind::tick, std::string(1'000'000, '[')) == "nested too deep");
+  CHECK(refusal(ItemKind::tick, std::string(500'000, '[') + std::string(500'000, ']')) == "nested too deep");
 }

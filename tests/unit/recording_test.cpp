@@ -154,18 +154,18 @@ TEST_CASE("recording: much at once goes out in blocks that a reader takes", "[re
       for (auto& state : raw.states_ns) state = random();
       writer.put(bytes_of(raw));
     }
-    writer.put(Event{
-        ProcessResolved{.key = {1, 2},
-                        .exec_id = 0,
-                        .skipped = false,
-                        .exited = false,
-                        .details = {.exe = {}, .cmdline = std::string(3 << 20, 'a'), .cgroup = {}, .container = {}}}});
+    writer.put(Event{ProcessResolved{
+        .key = {1, 2},
+        .exec_id = 0,
+        .skipped = false,
+        .exited = false,
+        .details = {.exe = {}, .cmdline = std::string(900 << 10, 'a'), .cgroup = {}, .container = {}}}});
     writer.end({});
   });
   const ReadOut out = read_out(bytes);
   CHECK(out.error.empty());
   CHECK(out.records.size() == records);
-  CHECK(std::get<ProcessResolved>(out.events.at(0)).details.cmdline->size() == 3U << 20U);
+  CHECK(std::get<ProcessResolved>(out.events.at(0)).details.cmdline->size() == 900U << 10U);
 }
 
 TEST_CASE("recording: it ends at its limit, says so, and is never larger", "[recording]") {
@@ -215,7 +215,7 @@ TEST_CASE("recording: an item that its reader would not take is not written", "[
   std::optional<Error> error;
   const Bytes bytes = recording([&](RecordingWriter& writer) {
     writer.begin(some_head());
-    writer.put(Bytes((std::size_t{4} << 20U) + 1));
+    writer.put(Bytes((std::size_t{1} << 20U) + 1));
     error = writer.error();
   });
   REQUIRE(error);

@@ -73,7 +73,7 @@ std::string content(const std::filesystem::path& path) {
 /// Writes a word to it; empty, or why not.
 std::string written(const std::filesystem::path& path, mode_t mode = 0644) {
   const auto file = open_for_writing(path.string(), mode);
-  if (!file) return file.error().operation + (file.error().code != 0 ? " E" + std::to_string(file.error().code) : "");
+  if (!file) return file.error().operation + " E" + std::to_string(file.error().code) + " " + file.error().remedy;
   REQUIRE((fcntl(file->get(), F_GETFD) & FD_CLOEXEC) != 0);
   REQUIRE((fcntl(file->get(), F_GETFL) & O_ACCMODE) == O_WRONLY);
   REQUIRE(::write(file->get(), "word", 4) == 4);
@@ -185,6 +185,21 @@ TEST_CASE("devices and the descriptors that we were given are written as ever", 
   CHECK(has(written("/proc/self/fd/1000"), "E" + std::to_string(ENOENT)));
 }
 
+TEST_CASE("a folder that we were given is entered, though its path is closed to us", "[host][files]") {
+  if (!can_give_files_away()) return;
+  Place at;
+  at.tree.folder("own/closed/inner");
+  set_mode(at.own / "closed/inner", 0777);
+  const Descriptor folder{::open((at.own / "closed/inner").c_str(), O_PATH | O_CLOEXEC)};
+  set_mode(at.own / "closed", 0700);
+  REQUIRE(seteuid(nobody) == 0);
+  const auto by_path = open_for_writing((at.own / "closed/inner/new").string(), 0644);
+  const auto by_descriptor = open_for_writing("/proc/self/fd/" + std::to_string(folder.get()) + "/new", 0644);
+  REQUIRE(seteuid(0) == 0);
+  CHECK(by_path.error().code == EACCES);
+  CHECK(by_descriptor.has_value());
+}
+
 TEST_CASE("in a folder as /tmp is, a link of somebody else's is not followed, in any part of the path",
           "[host][files]") {
   if (!can_give_files_away()) return;
@@ -197,7 +212,7 @@ TEST_CASE("in a folder as /tmp is, a link of somebody else's is not followed, in
   const auto by_link = at.link("own/by-link", "../open/middle/secret", 0);
   for (const auto& path : {last, dangling, middle / "secret", middle / "new", middle / "sub/new", by_link}) {
     const std::string why = written(path);
-    CHECK(has(why, "write to " + path.string() + ": "));
+    CHECK(has(why, "write to " + path.string() + " E" + std::to_string(EACCES)));
     CHECK(has(why, "is a symbolic link of somebody else's (uid 65534)"));
   }
   CHECK(content(at.own / "secret") == "secret");

@@ -45,7 +45,7 @@ TEST_CASE("slashes part names as dots do, whichever comes first", "[host][sysctl
 }
 
 TEST_CASE("what is no setting of one name is left out", "[host][sysctl]") {
-  for (const char* text : {"", "=1", " = 1", "net.ipv4.tcp_tw_reuse", "-net.ipv4.conf.all.x", "-",
+  for (const char* text : {"", "=1", " = 1", "/=1", "net.ipv4.tcp_tw_reuse", "-net.ipv4.conf.all.x", "-",
                            "-=", "net.ipv4.conf.*.x=1", "net.ipv4.conf.eth?.x=1", "net.ipv4.conf.[ab].x=1"}) {
     CAPTURE(text);
     CHECK(parsed(text).empty());
@@ -55,8 +55,9 @@ TEST_CASE("what is no setting of one name is left out", "[host][sysctl]") {
 
 TEST_CASE("a long file is read to its end", "[host][sysctl]") {
   Tree tree;
-  tree.file("etc/sysctl.d/a.conf",
-            std::string(300'000, '#') + "\n" + std::string(100'000, '\n') + "net.core.somaxconn=7");
+  std::string text(300'000, '#');
+  text.append(100'000, '\n').append("net.core.somaxconn=7");
+  tree.file("etc/sysctl.d/a.conf", text);
   CHECK(configured(tree) == "/etc/sysctl.d/a.conf: net.core.somaxconn=7\n");
 }
 

@@ -182,7 +182,9 @@ TEST_CASE("lines that go over from one piece of the file to the next, and one wi
   for (std::size_t at = 0; at < count; ++at) text += listener() + std::string(at % 60, ' ') + "\n";
   SECTION("all well") {}
   SECTION("a line of a megabyte in between") {
-    text.insert(std::string_view{heading}.size(), std::string(std::size_t{1} << 20, 'x') + "\n");
+    std::string line(std::size_t{1} << 20, 'x');
+    line.push_back('\n');
+    text.insert(std::string_view{heading}.size(), line);
   }
   tree.file("proc/thread-self/net/tcp", text + std::string(200'000, 'x'));
   const auto found = sockets(tree);

@@ -85,7 +85,8 @@ TEST_CASE("where the role is not known, a listener of the port tells it", "[work
   Tuple unknown = incoming();
   unknown.role = Role::unknown;
   SECTION("there is one") {
-    house.listeners.opened({80, listening(), server(), false, 1});
+    house.listeners.opened(
+        {.cookie = 80, .tuple = listening(), .process = server(), .acceptor = {}, .matched = false, .seen_ns = 1});
     CHECK(house.workloads[house.workloads.of(server(), unknown)].service.side == Role::accept);
   }
   SECTION("there is none") {

@@ -25,6 +25,15 @@ struct cw_pid_key {
   __u32 reserved;
 };
 
+/* Ends of processes that are kept until closewatch asks for them, where the ring has no room. */
+#define CW_EXITS 65536
+
+struct cw_exit_key {
+  __u64 start_ns; /* of the thread group's leader, as cw_process has it */
+  __u32 tgid;
+  __u32 reserved;
+};
+
 struct cw_comm_key {
   char comm[16]; /* padded with zeroes */
 };

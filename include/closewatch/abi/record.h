@@ -270,13 +270,14 @@ CW_ASSERT(sizeof(struct cw_bucket_row) == 88, "cw_bucket_row");
 /* Names what the kernel side lost or could not do; each counter reaches the user (gap events, -v). */
 struct cw_counters {
   __u64 lost_transitions; /* no room in the ring for a transition: one event each */
-  __u64 lost_others;      /* no room for another record: a reset, a release, a process, an exit */
+  __u64 lost_others;      /* no room for another record: a reset, a release, a hidden listener, an exit */
   __u64 storage_failed;   /* no socket storage to be had: one transition each */
   __u64 missed;           /* the state kept did not fit the transition's: at least one transition not seen */
   __u64 rows_refused;     /* no room for a row of a walk; the walk is repeated */
   __u64 nested;           /* transitions caught by the second copy */
-  __u64 process_failed;   /* no room for a process: it was not announced, or a child is not followed */
+  __u64 process_failed;   /* no room for a process: it was announced late or not at all, or a child is not followed */
   __u64 stacks_failed;    /* no socket storage for a stack */
+  __u64 exits_kept;       /* ends of processes that wait in `exits` instead of the ring: no loss */
 };
 
 #endif

@@ -76,7 +76,9 @@ class Detector {
   /// The last descriptor of a socket that TCP had ended before has gone.
   void released(const DescriptorClosed& seen, std::vector<Judgement>& judgements);
   /// Transitions were lost: ends may have gone unseen.
-  void lost();
+  void events_lost();
+  /// The sweep under way is not complete.
+  void rows_lost() { rows_lost_ = true; }
   /// The rows of a sweep are complete: judges every socket that was met.
   void sweep_done(const WalkDone& done, std::vector<Judgement>& judgements);
 
@@ -94,6 +96,10 @@ class Detector {
   [[nodiscard]] std::uint64_t cleared() const { return cleared_; }
   /// Findings raised so far.
   [[nodiscard]] std::uint64_t raised() const { return raised_; }
+  /// Marks the workloads of what is watched, and of what has ended and is kept.
+  void mark_workloads(std::vector<bool>& in_use) const;
+  /// Forgets what is known of all other workloads.
+  void forget_workloads(const std::vector<bool>& in_use);
   /// None where less than three sweeps have seen it.
   [[nodiscard]] std::optional<Trend> trend(WorkloadId workload, Kind kind) const;
   /// Null where none of its sockets was seen to be closed.
@@ -172,6 +178,8 @@ class Detector {
              std::vector<Judgement>& judgements);
   void keep_ended(const Judged& judged);
   void drop_ended(std::uint64_t cookie);
+  void drop_vanished(std::uint64_t cookie);
+  [[nodiscard]] bool is_met(const Watched& watched) const;
   void remember_over(std::uint64_t cookie, std::uint64_t time_ns);
 
   Settings settings_;
@@ -191,6 +199,7 @@ class Detector {
   std::vector<Judged> ended_;
   std::unordered_map<std::uint64_t, std::size_t> ended_open_;  ///< of those, the ones with a descriptor still open
   std::uint32_t sweep_ = 1;
+  std::uint64_t sweep_began_ns_ = 0;  ///< the last one
   bool rows_lost_ = false;  ///< the sweep under way is not complete: an absence in it proves nothing
   bool events_lost_ = false;
   std::uint64_t raised_ = 0;

@@ -6,14 +6,15 @@
 #include <closewatch/core/detector.hpp>
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
+#include <closewatch/core/fifo.hpp>
 #include <closewatch/core/ledger.hpp>
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
 #include <closewatch/core/report.hpp>
 #include <closewatch/core/workloads.hpp>
 
+#include <algorithm>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
@@ -32,6 +33,9 @@ class Engine {
     std::size_t workloads_limit = 16'384;
     std::size_t stacks_limit = 65'536;
     std::size_t buckets_limit = 262'144;  ///< of TIME_WAIT
+    std::size_t pending_limit = 65'536;
+    std::size_t rows_limit = 524'288;  ///< of a census
+    std::size_t namespaces_limit = 4096;
     bool sees_all_sockets = true;  ///< but for a filter on the namespace none keeps any from us: ports can be counted
     bool keeps_accounts = false;  ///< what a report needs: endings by process, the rows of the last census
     Detector::Settings detector = {};
@@ -70,8 +74,14 @@ class Engine {
     std::uint64_t judged = 0;
     std::uint64_t accounts = 0;
     std::uint64_t workloads = 0;
+    std::uint64_t workloads_forgotten = 0;  ///< that nothing belonged to any more
     std::uint64_t stacks = 0;
     std::uint64_t buckets = 0;
+    std::uint64_t routes = 0;  ///< no pace is known of them
+    std::uint64_t rows = 0;  ///< sockets of the largest walk
+    std::uint64_t descriptors = 0;  ///< processes whose descriptors were counted
+    std::uint64_t namespaces = 0;
+    std::uint64_t hurried = 0;  ///< told before it was known who holds the socket, or whether a reset followed
   };
   [[nodiscard]] Refusals refusals() const {
     return {.connections = table_lost_,
@@ -80,8 +90,14 @@ class Engine {
             .judged = detector_.refused() + detector_.ended_refused(),
             .accounts = accounts_.refused(),
             .workloads = workloads_.refused(),
+            .workloads_forgotten = workloads_.forgotten(),
             .stacks = stacks_refused_,
-            .buckets = ledger_.differences().refused};
+            .buckets = ledger_.differences().refused,
+            .routes = ledger_.differences().routes_refused,
+            .rows = rows_refused_,
+            .descriptors = descriptors_refused_,
+            .namespaces = namespaces_refused_,
+            .hurried = hurried_};
   }
   /// The network namespaces whose tables a sweep is to walk (TablesWalked): those that have TIME_WAIT buckets.
   [[nodiscard]] std::vector<std::uint32_t> namespaces_with_buckets() const { return ledger_.namespaces(); }
@@ -103,13 +119,16 @@ class Engine {
     std::uint32_t walk = 0;  ///< the last walk that met it
   };
 
-  /// A transition on its way out. Order is kept: what is behind one that waits, waits too.
-  struct Pending {
-    std::variant<TransitionSeen, Fact> what;
+  /// What a transition waits for on its way out, and what has come of it.
+  struct Wait {
     std::uint64_t until_ns = 0;  ///< 0: ready
     bool reset_after = false;
     bool awaits_owner = false;
     bool owner_settled = false;  ///< a walk has said who holds it, be it one that is about to end
+  };
+  /// Order is kept: what is behind one that waits, waits too.
+  struct Pending : Wait {
+    std::variant<TransitionSeen, Fact> what;
   };
 
   struct KnownStacks {
@@ -165,7 +184,16 @@ class Engine {
         early_judgements_.push_back(std::move(judgement));
     }
   }
+  /// Where there is room; of what there is none for, the walk that had most is told of.
+  template <typename Row>
+  void keep_of_walk(std::vector<Row>& rows, const Row& row) {
+    if (rows.size() < settings_.rows_limit)
+      rows.push_back(row);
+    else
+      rows_refused_ = std::max(rows_refused_, ++rows_refused_now_);
+  }
   void forget_stacks();
+  void forget_workloads();
   void note_mended(const Judgement& judgement);
   [[nodiscard]] Finding finding_of(const Judgement& judgement, std::vector<Fact>& facts);
   /// The entry of this connection, made where there is none; null where the table is full.
@@ -174,28 +202,34 @@ class Engine {
   void tell(Fact fact, std::vector<Fact>& facts);
   void count_without_port(const TransitionSeen& seen);
   void keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts);
-  void keep_bucket(const TransitionSeen& seen, const Closed& closed, std::vector<Fact>& facts);
+  /// What it changes is not told by it.
+  void keep_bucket(const TransitionSeen& seen, const Closed& closed);
   /// Its ends are another's now.
   void end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts);
   Ledger::Found resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts);
   [[nodiscard]] Role side_by_range(const Tuple& tuple) const;
+  void forget_namespaces(std::uint64_t before_ns);
   void conclude_buckets(std::vector<Fact>& facts);
   void tell_changes(std::vector<Fact>& facts);
-  [[nodiscard]] TransitionSeen with_listener(const TransitionSeen& seen) const;
-  void ask_for_owner(Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] const Listener* listener_of_unaccepted(const TransitionSeen& seen) const;
+  void ask_for_owner(Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] std::vector<std::pair<std::uint64_t, Known>> take_vanished(std::uint64_t began_ns);
+  void tell_vanished(std::uint64_t cookie, const Known& known, std::vector<Fact>& facts);
   void answer_owners();
   void answer_by_closer(const TransitionSeen& closing);
-  static void settle(Pending& pending, const TransitionSeen& seen, bool owner_settled);
+  void settle(Wait& wait, const TransitionSeen& seen, bool owner_settled);
   void release(std::vector<Fact>& facts, bool all = false);
-  void conclude(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
-  [[nodiscard]] Transition transition_of(const Pending& pending, const TransitionSeen& seen, std::vector<Fact>& facts);
+  void conclude(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts);
+  [[nodiscard]] Transition transition_of(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts);
   [[nodiscard]] Closed closed_of(const Transition& transition, const TransitionSeen& seen, bool reset_after,
                                  std::vector<Fact>& facts);
   void snapshot_connections(std::int64_t time_ns, std::vector<Fact>& facts);
   void snapshot_buckets(std::int64_t time_ns, std::vector<Fact>& facts);
   void snapshot(std::vector<Fact>& facts);
   void report_losses(std::vector<Fact>& facts, bool now);
+  void keep_few_pending(std::vector<Fact>& facts);
   void want_snapshot(std::vector<Fact>& facts);
+  void snapshot_for_output(std::vector<Fact>& facts);
 
   bool want_owner_walk(std::vector<Fact>& facts);
   [[nodiscard]] bool owner_is_gone(const TransitionSeen& seen) const;
@@ -217,8 +251,10 @@ class Engine {
   Ledger ledger_;
   Ledger::Changes changes_;  ///< not told yet
   std::map<std::uint32_t, NamespaceHealth> namespaces_;
+  std::map<std::uint32_t, std::uint64_t> namespaces_seen_ns_;
   std::map<std::uint32_t, std::uint64_t> without_port_;  ///< connect() that found none, by namespace
-  std::deque<Pending> pending_;
+  Fifo<Pending> pending_;
+  std::size_t awaiting_owner_ = 0;  ///< of those
   std::vector<Judgement> early_judgements_;
   std::vector<SocketRow> rows_;  ///< of the walk under way
   std::vector<SocketRow> census_;
@@ -228,11 +264,17 @@ class Engine {
   std::uint64_t others_before_ns_ = 0;
   std::unordered_map<std::uint64_t, KnownStacks> stacks_;
   std::uint64_t stacks_refused_ = 0;
+  std::uint64_t rows_refused_ = 0;
+  std::uint64_t rows_refused_now_ = 0;  ///< by the walk under way
+  std::uint64_t descriptors_refused_ = 0;
+  std::uint64_t namespaces_refused_ = 0;
+  std::uint64_t hurried_ = 0;
   std::optional<std::uint64_t> longest_mended_ns_;
   std::unordered_map<ProcessKey, Descriptors, ProcessKeyHash> descriptors_;
 
   bool started_ = false;
-  std::uint64_t now_ns_ = 0;
+  std::uint64_t now_ns_ = 0;  ///< the latest time that was told of
+  std::uint64_t read_ns_ = 0;  ///< what the kernel side told before has been read
   std::int64_t realtime_offset_ns_ = 0;
   std::uint64_t events_ = 0;
 
@@ -241,10 +283,11 @@ class Engine {
   bool snapshot_due_ = false;  ///< and not asked for yet: a walk was done just now
   std::uint64_t walk_pause_until_ns_ = 0;
   std::uint64_t output_snapshot_ns_ = 0;
+  bool output_snapshot_due_ = false;  ///< a minute after the last
 
   LossSeen seen_losses_;
   LossSeen told_losses_;
-  LossSeen losses_before_;  ///< before the start, and so of no concern
+  std::uint64_t lost_ns_ = 0;  ///< when a loss was last seen
   std::uint64_t table_lost_ = 0;
   std::uint64_t told_table_lost_ = 0;
   std::uint64_t output_lost_ = 0;

@@ -212,6 +212,10 @@ struct LossSeen {
   std::uint64_t time_ns = 0;
   std::uint64_t ring = 0;  ///< transitions that found no room in the ring
   std::uint64_t storage = 0;  ///< transitions without storage, and those told only by a state that did not fit
+  std::uint64_t others = 0;  ///< what else found no room in the ring: resets, late closings, listeners, exits
+  bool operator==(const LossSeen& other) const {
+    return ring == other.ring && storage == other.storage && others == other.others;
+  }
 };
 
 /// Lines that the output's queue had no room for, since the last time this was said.

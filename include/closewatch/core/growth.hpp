@@ -11,6 +11,7 @@
 #include <deque>
 #include <optional>
 #include <unordered_map>
+#include <vector>
 
 namespace closewatch {
 
@@ -45,6 +46,8 @@ class Growth {
   /// None where less than three sweeps have seen it.
   [[nodiscard]] std::optional<Trend> trend(WorkloadId workload, Kind kind) const;
 
+  /// Workloads that nothing belongs to any more: all but `in_use[id]`.
+  void forget(const std::vector<bool>& in_use);
   /// Something went unseen: what was counted before proves nothing.
   void restart();
 

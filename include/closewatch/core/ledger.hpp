@@ -2,6 +2,7 @@
 #ifndef CLOSEWATCH_CORE_LEDGER_HPP
 #define CLOSEWATCH_CORE_LEDGER_HPP
 
+#include <closewatch/core/dense_map.hpp>
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
 #include <closewatch/core/ports.hpp>
@@ -73,6 +74,7 @@ class Ledger {
     std::uint64_t unannounced = 0;  ///< in the kernel's list, and unknown here
     std::uint64_t early = 0;  ///< gone from the kernel's list before their time
     std::uint64_t refused = 0;  ///< no room here
+    std::uint64_t routes_refused = 0;  ///< no room for their pace
   };
 
   /// By their ends; the role is not looked at.
@@ -80,7 +82,7 @@ class Ledger {
     std::size_t operator()(const Tuple& tuple) const noexcept;
     bool operator()(const Tuple& left, const Tuple& right) const noexcept;
   };
-  using Buckets = std::unordered_map<Tuple, Bucket, Ends, Ends>;
+  using Buckets = DenseMap<Tuple, Bucket, Ends, Ends>;
 
   explicit Ledger(const Settings& settings) : settings_(settings) {}
 
@@ -110,7 +112,7 @@ class Ledger {
       const Found found = bucket.owner == nullptr ? resolve(tuple, bucket) : Found::awaited;
       if (found == Found::owned) count_found(tuple, bucket, now_ns);
       if (found == Found::unwanted) forget(tuple, bucket, now_ns);
-      at = found == Found::unwanted || is_over(tuple, bucket, now_ns, changes) ? buckets_.erase(at) : std::next(at);
+      at = found == Found::unwanted || is_over(tuple, bucket, now_ns, changes) ? buckets_.erase(at) : ++at;
     }
     walks_.clear();
     taken_.clear();
@@ -119,6 +121,12 @@ class Ledger {
   }
 
   [[nodiscard]] const Buckets& buckets() const { return buckets_; }
+  /// The one that this connection was handed to; null where there is none.
+  [[nodiscard]] const Bucket* find(const Tuple& tuple, std::uint64_t cookie) const {
+    const auto found = buckets_.find(tuple);
+    return found != buckets_.end() && found->second.cookie == cookie && found->second.exists() ? &found->second
+                                                                                               : nullptr;
+  }
   /// The inodes of those that have buckets.
   [[nodiscard]] std::vector<std::uint32_t> namespaces() const;
   [[nodiscard]] const Differences& differences() const { return differences_; }

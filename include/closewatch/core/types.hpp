@@ -152,12 +152,16 @@ struct ProcessEntry {
   std::uint32_t exec_id = 0;
   ProcessDetails details;
   bool exited = false;
+  bool unanswered = false;  ///< not looked up when it was asked for
 };
 
 /// A process as a fact names it.
 struct Process {
   Identity identity;
   std::shared_ptr<const ProcessEntry> entry;
+  /// When the fact came to be; none: as its entry has it, for one that is being asked for.
+  std::optional<bool> exited = std::nullopt;
+  [[nodiscard]] bool has_exited() const { return exited.value_or(entry->exited); }
 };
 
 [[nodiscard]] std::string_view name(State state);

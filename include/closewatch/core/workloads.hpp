@@ -5,6 +5,7 @@
 #include <closewatch/core/listeners.hpp>
 #include <closewatch/core/processes.hpp>
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace closewatch {
 
@@ -46,6 +48,11 @@ class Workloads {
   [[nodiscard]] WorkloadId of(const Identity& process, const Tuple& tuple);
   [[nodiscard]] const Workload& operator[](WorkloadId id) const { return workloads_[id]; }
   [[nodiscard]] std::size_t size() const { return workloads_.size(); }
+  /// Time to forget those that nothing belongs to any more.
+  [[nodiscard]] bool is_nearly_full() const { return workloads_.size() - free_.size() > limit_ - limit_ / 4; }
+  /// Forgets all but these: `in_use[id]`. Their numbers are given out again.
+  void forget(const std::vector<bool>& in_use);
+  [[nodiscard]] std::uint64_t forgotten() const { return forgotten_; }
   /// How often a socket was put with the others because there was no room.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
@@ -54,13 +61,25 @@ class Workloads {
  private:
   /// A workload's name without copies of its strings, for the lookup at each close().
   struct Name {
-    std::string_view executable;
+    Service service;  // first, since it is compared at once, and differs as a rule
     bool executable_known = false;
+    std::string_view executable;
     std::string_view cgroup;
-    Service service;
     auto operator<=>(const Name&) const = default;
   };
 
+  /// A process at work for a service, and which workload that is: it is asked for several times a connection. Kept
+  /// where the executable is known, which does not change before the next exec().
+  struct Recent {
+    ProcessKey key;
+    std::uint32_t exec_id = 0;
+    WorkloadId id = 0;  ///< 0: nothing is kept here
+    Service service;
+  };
+  [[nodiscard]] WorkloadId find(const Identity& process, const Tuple& tuple, const Service& service, Recent& recent);
+  [[nodiscard]] static Name name_of(const Workload& workload) {
+    return {workload.service, workload.executable_known, workload.executable, workload.cgroup};
+  }
   [[nodiscard]] Service service_of(const Tuple& tuple, bool has_owner) const;
   /// What is known of a process, or of another that it is a likeness of: a child that lived too briefly to be asked for
   /// belongs to the listener's program, or to one of its name that does the same. Null where there is none.
@@ -72,7 +91,10 @@ class Workloads {
   std::deque<Workload> workloads_;
   std::map<Name, WorkloadId> ids_;  ///< the names look into workloads_, whose entries never move
   std::map<std::pair<Comm, Service>, WorkloadId> by_comm_;  ///< whose program is known
+  std::array<Recent, 256> recent_;
+  std::vector<WorkloadId> free_;
   std::uint64_t refused_ = 0;
+  std::uint64_t forgotten_ = 0;
 };
 
 }  // namespace closewatch
