@@ -57,9 +57,10 @@ void Grid::put_right(std::size_t row, std::size_t end, std::string_view text, At
   if (width <= end) put(row, end - width, text, look);
 }
 
-void Grid::paint(std::size_t row, Attributes look) {
+void Grid::reverse(std::size_t row) {
   if (row >= size_.rows) return;
-  for (std::size_t column = 0; column < size_.columns; ++column) cells_[row * size_.columns + column].look = look;
+  for (std::size_t column = 0; column < size_.columns; ++column)
+    cells_[row * size_.columns + column].look.reverse = true;
 }
 
 std::string Grid::text() const {

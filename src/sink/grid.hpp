@@ -48,8 +48,8 @@ class Grid {
   std::size_t put(std::size_t row, std::size_t column, std::string_view text, Attributes look = {});
   /// To the left of `end`, the column behind its last.
   void put_right(std::size_t row, std::size_t end, std::string_view text, Attributes look = {});
-  /// Gives a whole row this look.
-  void paint(std::size_t row, Attributes look);
+  /// Turns a whole row around: its characters keep their colours.
+  void reverse(std::size_t row);
 
   /// The characters alone, rows ended by a line feed, blanks at their ends left out.
   [[nodiscard]] std::string text() const;

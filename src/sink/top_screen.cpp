@@ -26,25 +26,30 @@ constexpr std::size_t foot_rows = 1;
 constexpr Attributes title_attributes{.ink = Ink::plain, .bold = false, .reverse = true, .dim = false};
 
 constexpr std::array help_text{
-    "Workloads, the worst first: a program, where it runs, and the port it serves or the end it connects to.",
+    "A row is a workload: a program, and the port it serves or the end it connects",
+    "to. The worst are first.",
     "",
-    "  arrows, j k         choose a row               Enter   look into it: groups, sockets, who holds them, what to "
-    "do",
-    "  PgUp PgDn Home End  by screens, to the ends    Esc     back",
-    "  /                   filter: type a part of the name, the place or the pid; Enter keeps it, Esc ends it",
-    "  < >                 sort by another column     r       the other way round",
-    "  p                   processes or workloads     space   pause: the picture stands, the watching goes on",
-    "  w                   write the report now, as text and as JSON, into this directory",
-    "  ?                   this help                  q       quit",
+    "  arrows, j k     choose a row            Enter   look into it: its groups and",
+    "  PgUp PgDn       by screens                      sockets, who holds them, why,",
+    "  Home End        to the first, the last          and what to do",
+    "  /               filter by a part of     Esc     back; ends the filter",
+    "                  the name or place       p       processes or workloads",
+    "  < >             sort by another column  r       the other way round",
+    "  space           pause: the picture stands, the watching goes on",
+    "  w               write the report now, as text and as JSON, in this directory",
+    "  ?               this help               q       quit",
     "",
-    "CLOSE_WAIT: the peer has closed, and this program has not called close(). No sysctl cures it.",
-    "LEAKED: of these, for longer than --leak-after, and by the program's own doing.",
-    "OLDEST: for how long; >= where it began before the watching did. TREND: CLOSE_WAIT over the last refreshes.",
-    "TIME_WAIT is with the side that closed first, for 60 s, and needs no cure while ports are left.",
-    "FDS: descriptors in use of the limit, of the process that is nearest to it.",
-    "",
-    "VERDICT: leak  sockets are leaked           stuck  they wait for somebody else, or it is too early to say",
-    "         ports a route runs out of ports    fds    a process runs out of descriptors           ok",
+    "CLOSE_WAIT  the peer has closed, and this program has not called close()",
+    "LEAKED      of these, for longer than --leak-after and by its own doing: no",
+    "            sysctl cures it, its author can",
+    "OLDEST      for how long",
+    "TREND       CLOSE_WAIT over the last refreshes, by the most of them",
+    "TIME_WAIT   is with the side that closed first, for 60 s, and needs no cure",
+    "            while ports are left",
+    "FDS         descriptors in use of the limit, of the process nearest to it",
+    "VERDICT     leak   sockets are leaked      ports  a route runs out of ports",
+    "            stuck  not closed, and not     fds    a process runs out of",
+    "                   for sure by its doing          descriptors",
 };
 
 std::size_t room_of(Size size) { return size.rows > head_rows + foot_rows ? size.rows - head_rows - foot_rows : 0; }
@@ -64,6 +69,12 @@ std::string lower(std::string_view text) {
   std::transform(out.begin(), out.end(), out.begin(),
                  [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
   return out;
+}
+
+/// printable() fills up to its width, too.
+std::string cut(std::string_view text, bool utf8, std::size_t columns) {
+  const std::string whole = printable(text, utf8, 0);
+  return columns_of(whole) <= columns ? whole : printable(text, utf8, columns);
 }
 
 std::string watched_text(const Report& report) {
@@ -314,7 +325,7 @@ void TopScreen::head(Grid& grid, const TopView& view) const {
   const Report& report = view.report;
   std::size_t at = grid.put(0, 0, "closewatch", {.bold = true});
   at = grid.put(0, at,
-                fmt::format(FMT_COMPILE("  {}  watched {}  {} events/s  "), printable(report.host, style_.utf8, 24),
+                fmt::format(FMT_COMPILE("  {}  watched {}  {} events/s  "), cut(report.host, style_.utf8, 24),
                             watched_text(report), words::rate(view.events_per_second)));
   at = grid.put(0, at, fmt::format(FMT_COMPILE("lost {}"), report.lost),
                 report.lost == 0 ? Attributes{} : Attributes{.ink = Ink::red, .bold = true});
@@ -352,7 +363,7 @@ Page::Line TopScreen::nearest(const TopView& view) const {
 }
 
 void TopScreen::titles(Grid& grid, const std::vector<PlacedColumn>& columns) const {
-  grid.paint(head_rows - 1, title_attributes);
+  grid.reverse(head_rows - 1);
   for (const PlacedColumn& placed : columns) {
     std::string text{title(placed.column, by_process_)};
     Attributes look = title_attributes;
@@ -362,8 +373,8 @@ void TopScreen::titles(Grid& grid, const std::vector<PlacedColumn>& columns) con
     }
     if (is_number(placed.column))
       grid.put_right(head_rows - 1, placed.at + placed.width, text, look);
-    else
-      grid.put(head_rows - 1, placed.at, text, look);
+    else  // what marks the column stands in the blank before it
+      grid.put(head_rows - 1, placed.at - (placed.column == sorted_by_ && placed.at != 0 ? 1 : 0), text, look);
   }
 }
 
@@ -406,7 +417,7 @@ void TopScreen::row(Grid& grid, std::size_t at, const TopView& view, const Line&
     else
       grid.put(at, placed.at, text, look);
   }
-  if (chosen) grid.paint(at, title_attributes);
+  if (chosen) grid.reverse(at);
 }
 
 void TopScreen::show(Grid& grid, const std::vector<Page::Line>& text) const {
@@ -420,7 +431,7 @@ void TopScreen::show(Grid& grid, const std::vector<Page::Line>& text) const {
 }
 
 void TopScreen::inside(Grid& grid, const TopView& view) const {
-  grid.paint(head_rows - 1, title_attributes);
+  grid.reverse(head_rows - 1);
   grid.put(head_rows - 1, 0, opened_name_, {.bold = true, .reverse = true});
   show(grid, inside_text(view, grid.size().columns));
 }
@@ -455,7 +466,7 @@ std::vector<Page::Line> TopScreen::inside_text(const TopView& view, std::size_t 
 }
 
 void TopScreen::help(Grid& grid) const {
-  grid.paint(head_rows - 1, title_attributes);
+  grid.reverse(head_rows - 1);
   grid.put(head_rows - 1, 0, "Help", {.bold = true, .reverse = true});
   Page page{std::max<std::size_t>(grid.size().columns, 1), false};
   for (const std::string_view line : help_text) page.row(line);
@@ -481,11 +492,14 @@ void TopScreen::foot(Grid& grid, std::size_t shown, std::size_t all) const {
   std::size_t column = 0;
   if (!filter_.empty())
     column = grid.put(at, 0, fmt::format(FMT_COMPILE("/{}: {} of {}  "), filter_, shown, all), {.ink = Ink::cyan});
-  grid.put(
-      at, column,
-      fmt::format(FMT_COMPILE("Enter open  / filter  < > sort  r reverse  p {}  space pause  w write  ? help  q quit"),
-                  by_process_ ? "workloads" : "processes"),
-      {.dim = true});
+  for (const std::string_view key :
+       {std::string_view{"Enter open"}, std::string_view{"/ filter"}, std::string_view{"<> sort"},
+        std::string_view{by_process_ ? "p workloads" : "p processes"}, std::string_view{"space pause"},
+        std::string_view{"w write"}, std::string_view{"? help"}, std::string_view{"q quit"},
+        std::string_view{"r reverse"}}) {
+    if (column + key.size() > grid.size().columns) break;
+    column = grid.put(at, column, key, {.dim = true}) + 2;
+  }
 }
 
 }  // namespace closewatch
