@@ -346,7 +346,7 @@ Page::Line TopScreen::nearest(const TopView& view) const {
   if (ports.colour == Colour::red) return ports;
   if (const ProcessReport* one = shortest_of_descriptors(view.report); one != nullptr && one->process) {
     const DescriptorUse& use = *one->findings.descriptors;
-    std::string text = fmt::format(FMT_COMPILE("Descriptors of {}: {} of {} in use"),
+    std::string text = fmt::format(FMT_COMPILE("Descriptors: {} has {} of {}"),
                                    words::mention(one->process->identity, style_.utf8), use.open, use.soft_limit);
     if (use.seconds_left)
       text +=

@@ -404,3 +404,115 @@ TEST_CASE("top: rates and graphs forget rows that are gone", "[core][top]") {
   CHECK(view.workloads[0].close_wait == std::vector<std::uint32_t>{2});
   CHECK(view.workloads[1].time_wait_per_second == 0);
 }
+
+TEST_CASE("top: what runs out first is told in the head, and is the verdict", "[sink][top]") {
+  Leaking scene{0};
+  scene.settings({40'001, 40'012});  // each of its twelve ports is in TIME_WAIT
+  scene.input.descriptors[server().key] = {1000, 1024, 10, 60.0};
+  std::string text = screen(false).draw(seen(scene), usual).text();
+  CHECK(has(text, "\nPorts run out on 10.0.0.7:* -> 10.0.0.5:3306: 12 of 12 ports in use; connect()"));
+  CHECK(has(text, " ports\n"));
+  CHECK(has(text, " fds\n"));
+  scene.settings({40'001, 60'999});
+  text = screen(false).draw(seen(scene), usual).text();
+  CHECK(has(text, "\nDescriptors: pid 900 server has 1000 of 1024, none left in 60.0s at this rate\n"));
+  CHECK(!has(text, " ports\n"));
+  scene.input.descriptors[server().key] = {922, 1024, 10, std::nullopt};  // nine tenths of it
+  CHECK(has(screen(false).draw(seen(scene), usual).text(), " fds\n"));
+  scene.input.descriptors[server().key] = {920, 1024, 10, std::nullopt};
+  text = screen(false).draw(seen(scene), usual).text();
+  CHECK(!has(text, " fds\n"));
+  CHECK(has(text, "\nPorts and descriptors: none about to run out.\n"));
+}
+
+TEST_CASE("top: aborts a second", "[sink][top]") {
+  TopHistory history;
+  Leaking scene{0};
+  static_cast<void>(history.refresh(scene.report(), 0, 10 * seconds));
+  for (std::uint64_t at = 0; at < 30; ++at)
+    scene.closed(client(), outgoing(), Ending::rst_received, Bucket::none, 500 + at);
+  const TopView view = history.refresh(scene.report(), 0, 12 * seconds);
+  CHECK(has(screen(false).draw(view, {8, 140}).text(), " ABORT/s "));
+  CHECK(view.workloads[0].aborts_per_second == 15);
+  CHECK(cell_text(TopColumn::abort_rate, view.report.workloads[0].findings, view.workloads[0], false) == "15");
+  CHECK(rank(TopColumn::abort_rate, view.report.workloads[0].findings, view.workloads[0]) == 15);
+}
+
+TEST_CASE("top: a filter is of the place too, ends with Esc, and has an end", "[sink][top]") {
+  Leaking scene{5};
+  add_crowd(scene, 3);
+  const TopView view = seen(scene);
+  TopScreen on = screen(false);
+  Typed type{on, view};
+  type("/W.SLICE");
+  type(Key::enter);
+  CHECK(has(on.draw(view, usual).text(), "/W.SLICE: 3 of 5"));
+  type("/x");
+  CHECK(has(on.draw(view, usual).text(), "\n/W.SLICEx"));
+  CHECK(has(on.draw(view, usual).text(), "no row has that in its name"));
+  type(Key::escape);
+  CHECK(has(on.draw(view, usual).text(), "server *:8080"));
+  type("/");
+  for (int at = 0; at < 500; ++at) type("y");
+  CHECK(on.draw(view, {24, 400}).text().find(std::string(80, 'y')) == std::string::npos);
+}
+
+TEST_CASE("top: at the first row the worst is under the cursor, whichever it is", "[sink][top]") {
+  Leaking scene{3};
+  TopScreen on = screen(false);
+  const TopView before = seen(scene);
+  Typed type{on, before};
+  type("jk");
+  for (std::uint16_t port = 1; port < 9; ++port)
+    scene.judged(
+        leaked_socket(700U + port, client(), outgoing_from(static_cast<std::uint16_t>(50'000 + port)), 90 * seconds));
+  const TopView after = seen(scene);
+  const Grid grid = on.draw(after, usual);
+  CHECK(grid.at(4, 0).text == "c");
+  CHECK(grid.at(4, 0).look.reverse);
+}
+
+TEST_CASE("top: scrolling inside ends with the text", "[sink][top]") {
+  Leaking scene{40};
+  scene.input.verbose = true;
+  const TopView view = seen(scene);
+  TopScreen on = screen(false);
+  Typed type{on, view};
+  type(Key::enter);
+  const std::string top = on.draw(view, usual).text();
+  CHECK(has(top, " more lines below"));
+  for (int at = 0; at < 50; ++at) type(Key::page_down);
+  const std::string bottom = on.draw(view, usual).text();
+  CHECK(!has(bottom, " more lines below"));
+  CHECK(has(bottom, "descriptor 7 of pid 900 server"));
+  type(Key::up);
+  CHECK(on.draw(view, usual).text() != bottom);
+  type(Key::home);
+  CHECK(on.draw(view, usual).text() == top);
+}
+
+TEST_CASE("top: a graph goes back so many refreshes", "[core][top]") {
+  TopHistory history;
+  TopView view;
+  const Leaking scene{2};
+  for (std::uint64_t at = 1; at < 100; ++at) view = history.refresh(scene.report(), 0, at * seconds);
+  CHECK(view.workloads[0].close_wait.size() == TopHistory::refreshes_kept);
+  CHECK(graph({0, 1, 8}, 5, false) == "   .#");
+  CHECK(graph({}, 3, false) == "   ");
+  CHECK(graph({9, 9, 0, 5, 10}, 3, true) == " ▄█");
+}
+
+TEST_CASE("grid: wide characters take two cells, and none is cut in half", "[sink][top]") {
+  const Utf8 locale;
+  Grid grid{{2, 5}};
+  CHECK(grid.put(0, 0, "a宽字x") == 5);
+  CHECK(grid.text() == "a宽字\n\n");
+  CHECK(grid.at(0, 2).text.empty());
+  CHECK(grid.put(1, 0, "abcd宽", {.bold = true}) == 4);
+  CHECK(grid.text() == "a宽字\nabcd\n");
+  CHECK(grid.looks() == "\nBBBB\n");
+  grid.put_right(1, 5, "zz", {.ink = Ink::red});
+  CHECK(grid.text() == "a宽字\nabczz\n");
+  CHECK(grid.looks() == "\nBBBrr\n");
+  CHECK(grid.put(2, 0, "outside") == 0);
+}
