@@ -65,8 +65,8 @@ Output Output::of_standard(int fd) {
 bool is_one_file(int fd, int other) {
   struct stat one{};
   struct stat two{};
-  return fstat(fd, &one) == 0 && fstat(other, &two) == 0 && S_ISREG(one.st_mode) && one.st_dev == two.st_dev &&
-         one.st_ino == two.st_ino;
+  return fstat(fd, &one) == 0 && fstat(other, &two) == 0 && (S_ISREG(one.st_mode) || S_ISFIFO(one.st_mode)) &&
+         one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
 std::expected<void, Error> write_document(const Output& output, std::string_view text) {
