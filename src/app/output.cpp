@@ -21,10 +21,10 @@
 namespace closewatch {
 namespace {
 
-std::int64_t utc_offset_ns() {
-  const time_t now = time(nullptr);
+std::int64_t utc_offset_ns(std::int64_t time_ns) {
+  const time_t then = time_ns / 1'000'000'000;
   tm local{};
-  if (localtime_r(&now, &local) == nullptr) return 0;
+  if (localtime_r(&then, &local) == nullptr) return 0;
   return std::int64_t{local.tm_gmtoff} * 1'000'000'000;
 }
 
@@ -91,7 +91,7 @@ TextSink::Style text_style(const Options& options, int fd) {
       .utf8 = std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0,
       .colour = terminal && (no_colour == nullptr || *no_colour == '\0') &&
                 (term != nullptr && std::strcmp(term, "dumb") != 0),
-      .utc_offset_ns = utc_offset_ns(),
+      .utc_offset_ns = utc_offset_ns,
       .rows = terminal ? screen_rows(fd) : 0,
   };
 }
