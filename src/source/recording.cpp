@@ -251,12 +251,16 @@ struct RecordingReader::State {
     offset = have;
     const Preamble ours;
     const auto same = std::as_bytes(std::span{&ours, 1}).first(std::min(have, offsetof(Preamble, format)));
-    if (!std::equal(same.begin(), same.end(), into.begin()))
-      return std::unexpected(Error{"replay " + name, 0, "it is no recording of closewatch (--record makes one)"});
+    const auto differs = std::mismatch(same.begin(), same.end(), into.begin()).first - same.begin();
+    if (static_cast<std::size_t>(differs) != same.size())
+      return std::unexpected(
+          Error{"replay " + name + ": it is not as a recording begins, at byte " + std::to_string(differs), 0,
+                "it is no recording of closewatch (--record makes one)"});
     if (have < into.size()) return std::unexpected(fault("it ends within its first words", have));
     if (preamble.format != ours.format || preamble.abi != ours.abi)
       return std::unexpected(Error{"replay " + name + ": its format is " + std::to_string(preamble.format) + "." +
-                                       std::to_string(preamble.abi) + ", and this closewatch reads " +
+                                       std::to_string(preamble.abi) + " (at byte " +
+                                       std::to_string(offsetof(Preamble, format)) + "), and this closewatch reads " +
                                        std::to_string(ours.format) + "." + std::to_string(ours.abi),
                                    0, "use the closewatch that made it, or a later one"});
     return {};

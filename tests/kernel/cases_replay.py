@@ -285,8 +285,9 @@ def no_recordings(stage):
     strange = {"empty": b"", "text": b"GIF89a no recording, but long enough to be one\n" * 9, "future": bytes(future),
                "newer-abi": good[:28] + b"\x09" + good[29:], "first-words": good[:20], "no-head": good[:32],
                "head-cut": good[:50], "zeros": bytes(4096), "a-zstd-frame": good[32:]}
-    wanted = {"empty": "ends within its first words", "text": "no recording of closewatch", "zeros": "no recording",
-              "future": r"its format is 2\.1, and this closewatch reads 1\.1.*use the closewatch",
+    wanted = {"empty": "ends within its first words", "text": "at byte 0.*no recording of closewatch",
+              "zeros": "no recording",
+              "future": r"its format is 2\.1 \(at byte 24\), and this closewatch reads 1\.1.*use the closewatch",
               "newer-abi": r"its format is 1\.9", "first-words": "ends within its first words at byte 20",
               "no-head": "at byte 32", "head-cut": "at byte (32|50)", "a-zstd-frame": "no recording",
               "missing": "No such file", "a-socket": "No such device", ".": "directory"}

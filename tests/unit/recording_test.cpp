@@ -106,13 +106,16 @@ TEST_CASE("recording: any bytes give items or an error", "[recording]") {
 TEST_CASE("recording: what is none, or not of this format", "[recording]") {
   CHECK(read_out({}).error == "read the recording test: it ends within its first words at byte 0");
   Bytes text(100, static_cast<std::byte>('x'));
-  CHECK(read_out(text).error == "replay test");
+  CHECK(read_out(text).error == "replay test: it is not as a recording begins, at byte 0");
+  Bytes other_name = some_recording();
+  other_name[13] = static_cast<std::byte>('x');
+  CHECK(read_out(other_name).error == "replay test: it is not as a recording begins, at byte 13");
   Bytes future = some_recording();
   future[24] = static_cast<std::byte>(2);
-  CHECK(read_out(future).error == "replay test: its format is 2.1, and this closewatch reads 1.1");
+  CHECK(read_out(future).error == "replay test: its format is 2.1 (at byte 24), and this closewatch reads 1.1");
   Bytes other_records = some_recording();
   other_records[28] = static_cast<std::byte>(9);
-  CHECK(read_out(other_records).error == "replay test: its format is 1.9, and this closewatch reads 1.1");
+  CHECK(read_out(other_records).error == "replay test: its format is 1.9 (at byte 24), and this closewatch reads 1.1");
 }
 
 TEST_CASE("recording: what is not where it belongs", "[recording]") {
