@@ -7,6 +7,7 @@
 #include "app/report.hpp"
 #include "app/trace.hpp"
 #include "app/values.hpp"
+#include "host/privileges.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -192,6 +193,10 @@ void Replay::end_early() {
 }
 
 Exit run_replay(const Options& options) {
+  // The program's file may have brought what watching takes. Nothing of it is needed here, and whoever runs it is to
+  // read what he may read himself.
+  if (geteuid() != 0)
+    if (auto given_up = give_up_all_but({}); !given_up) return refuse(Exit::failed, message_of(given_up.error()));
   auto file = open_recording(options.replay);
   if (!file) return refuse(Exit::failed, message_of(file.error()));
   const Descriptor same{::fcntl(file->get(), F_DUPFD_CLOEXEC, 0)};
