@@ -17,10 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import STATS, Failure, all_tools, processor
+from tools import STATS, Failure, all_tools, pause, processor, run_load
 
 ROOT = Path(__file__).resolve().parent.parent
-LOAD = Path(os.environ.get("CONNECT_LOAD", ROOT / "build/connect_load"))
 UNTRACED, UNTRACED_AGAIN = "untraced", "untraced, again"
 # The client closes first. Each side makes 2 transitions up to ESTABLISHED, and 3 on the close path: the client
 # FIN_WAIT1, FIN_WAIT2 and CLOSE (or TIME_WAIT), the server CLOSE_WAIT, LAST_ACK and CLOSE.
@@ -33,28 +32,6 @@ COST_SHARE = 0.1  # of tcpstates' cost in the kernel
 UNATTRIBUTED_SHARE = 0.001
 # Not measured unless asked for by --only.
 EXTRAS = ("closewatch", "closewatch --stacks", "closewatch --all-states")
-
-IN_NAMESPACE = """
-ip link set lo up
-echo '10000 65535' >/proc/sys/net/ipv4/ip_local_port_range
-echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse
-echo 1000000 >/proc/sys/net/ipv4/tcp_max_tw_buckets
-exec "$@"
-"""
-
-
-def run_load(connections):
-    command = [str(LOAD), "--connections", str(connections), "--servers", "2", "--clients", "2"]
-    done = subprocess.run(["unshare", "--net", "sh", "-ec", IN_NAMESPACE, "sh", *command], capture_output=True,
-                          text=True)
-    if done.returncode != 0:
-        raise Failure(f"the load failed: {done.stderr.strip()}")
-    return json.loads(done.stdout)
-
-
-def pause():
-    """The last namespace's buckets are torn down in the background: not beside the next run."""
-    time.sleep(0.7)
 
 
 def measure_rates(tools, options):

@@ -15,7 +15,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 TICKS = os.sysconf("SC_CLK_TCK")
+LOAD = Path(os.environ.get("CONNECT_LOAD", ROOT / "build/connect_load"))
 CLONE_NEWNET = 0x40000000  # linux/sched.h; os.unshare() is Python 3.12's
+
+
+IN_NAMESPACE = """
+ip link set lo up
+echo '10000 65535' >/proc/sys/net/ipv4/ip_local_port_range
+echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse
+echo 1000000 >/proc/sys/net/ipv4/tcp_max_tw_buckets
+exec "$@"
+"""
 
 
 class Failure(Exception):
@@ -35,6 +45,20 @@ def programs():
     """What the kernel has loaded: id -> the row of bpftool."""
     out = subprocess.run(["bpftool", "-j", "prog", "show"], check=True, capture_output=True, text=True).stdout
     return {row["id"]: row for row in json.loads(out)}
+
+
+def run_load(connections):
+    command = [str(LOAD), "--connections", str(connections), "--servers", "2", "--clients", "2"]
+    done = subprocess.run(["unshare", "--net", "sh", "-ec", IN_NAMESPACE, "sh", *command], capture_output=True,
+                          text=True)
+    if done.returncode != 0:
+        raise Failure(f"the load failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def pause():
+    """The last namespace's buckets are torn down in the background: not beside the next run."""
+    time.sleep(0.7)
 
 
 def wait_until(condition, seconds, what):

@@ -35,6 +35,7 @@ void Feed::step(const Event& event) {
 void Feed::apply(const Event& event) {
   facts_.clear();
   engine_.step(event, facts_);
+  writer_.begin_together();
   for (const Fact& fact : facts_) {
     if (const auto* wanted = std::get_if<ProcessWanted>(&fact)) {
       answer(wanted->process);
@@ -46,6 +47,7 @@ void Feed::apply(const Event& event) {
       show(fact);
     }
   }
+  writer_.end_together();
   // After a snapshot of a hundred thousand: not to be kept for good.
   if (facts_.capacity() > facts_kept) std::vector<Fact>{}.swap(facts_);
 }

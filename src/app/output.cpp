@@ -21,10 +21,10 @@
 namespace closewatch {
 namespace {
 
-std::int64_t utc_offset_ns() {
-  const time_t now = time(nullptr);
+std::int64_t utc_offset_ns(std::int64_t time_ns) {
+  const time_t then = time_ns / 1'000'000'000;
   tm local{};
-  if (localtime_r(&now, &local) == nullptr) return 0;
+  if (localtime_r(&then, &local) == nullptr) return 0;
   return std::int64_t{local.tm_gmtoff} * 1'000'000'000;
 }
 
@@ -65,8 +65,8 @@ Output Output::of_standard(int fd) {
 bool is_one_file(int fd, int other) {
   struct stat one{};
   struct stat two{};
-  return fstat(fd, &one) == 0 && fstat(other, &two) == 0 && S_ISREG(one.st_mode) && one.st_dev == two.st_dev &&
-         one.st_ino == two.st_ino;
+  return fstat(fd, &one) == 0 && fstat(other, &two) == 0 && (S_ISREG(one.st_mode) || S_ISFIFO(one.st_mode)) &&
+         one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
 std::expected<void, Error> write_document(const Output& output, std::string_view text) {
@@ -91,7 +91,7 @@ TextSink::Style text_style(const Options& options, int fd) {
       .utf8 = std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0,
       .colour = terminal && (no_colour == nullptr || *no_colour == '\0') &&
                 (term != nullptr && std::strcmp(term, "dumb") != 0),
-      .utc_offset_ns = utc_offset_ns(),
+      .utc_offset_ns = utc_offset_ns,
       .rows = terminal ? screen_rows(fd) : 0,
   };
 }

@@ -7,6 +7,7 @@
 #include "app/report.hpp"
 #include "app/trace.hpp"
 #include "app/values.hpp"
+#include "host/privileges.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -21,8 +22,8 @@
 namespace closewatch {
 namespace {
 
-/// As many as the engine keeps, some times over.
-constexpr std::size_t most_known = 65'536;
+/// Twice as many as the engine keeps. A recording that is forged may have any number of answers behind one input.
+constexpr std::size_t most_known = 32'768;
 
 std::expected<Descriptor, Error> open_recording(const std::string& path) {
   Descriptor file{path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
@@ -141,7 +142,7 @@ std::expected<void, Error> Replay::take(RecordingReader::Item item, Outcome& out
     if (auto* resolved = std::get_if<ProcessResolved>(event)) {
       if (known_.size() >= most_known) known_.clear();
       known_.insert_or_assign({resolved->key, resolved->exec_id}, *resolved);
-      answers_.push_back(std::move(*resolved));
+      if (answers_.size() < most_known) answers_.push_back(std::move(*resolved));
       return {};
     }
   }
@@ -192,6 +193,10 @@ void Replay::end_early() {
 }
 
 Exit run_replay(const Options& options) {
+  // The program's file may have brought what watching takes. Nothing of it is needed here, and whoever runs it is to
+  // read what he may read himself.
+  if (geteuid() != 0)
+    if (auto given_up = give_up_all_but({}); !given_up) return refuse(Exit::failed, message_of(given_up.error()));
   auto file = open_recording(options.replay);
   if (!file) return refuse(Exit::failed, message_of(file.error()));
   const Descriptor same{::fcntl(file->get(), F_DUPFD_CLOEXEC, 0)};

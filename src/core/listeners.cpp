@@ -32,6 +32,11 @@ int specificity(const Tuple& listener, const Tuple& connection) {
 void Listeners::opened(const Listener& listener) {
   const auto found = listeners_.find(listener.cookie);
   if (found != listeners_.end()) {
+    // The same socket may listen on another port by now (disconnected, bound again), where its end was lost.
+    if (place(found->second.tuple) != place(listener.tuple)) {
+      forget_place(found->second);
+      places_.emplace(place(listener.tuple), listener.cookie);
+    }
     const Identity acceptor = found->second.acceptor;
     found->second = listener;
     found->second.acceptor = acceptor;
@@ -70,10 +75,14 @@ void Listeners::forget_unseen(std::uint64_t began_ns) {
 void Listeners::erase(std::uint64_t cookie) {
   const auto found = listeners_.find(cookie);
   if (found == listeners_.end()) return;
-  auto [at, end] = places_.equal_range(place(found->second.tuple));
-  at = std::find_if(at, end, [&](const auto& entry) { return entry.second == cookie; });
-  if (at != end) places_.erase(at);
+  forget_place(found->second);
   listeners_.erase(found);
+}
+
+void Listeners::forget_place(const Listener& listener) {
+  auto [at, end] = places_.equal_range(place(listener.tuple));
+  at = std::find_if(at, end, [&](const auto& entry) { return entry.second == listener.cookie; });
+  if (at != end) places_.erase(at);
 }
 
 const Listener* Listeners::by_cookie(std::uint64_t cookie) const {

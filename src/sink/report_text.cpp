@@ -94,7 +94,8 @@ class Text {
 
 void Text::head() {
   const auto watched = static_cast<std::uint64_t>(std::max(std::int64_t{0}, report_.to_ns - report_.from_ns));
-  const std::int64_t clock = (report_.to_ns + style_.utc_offset_ns) / static_cast<std::int64_t>(second_ns) % 86'400;
+  const std::int64_t clock =
+      (report_.to_ns + style_.utc_offset_ns(report_.to_ns)) / static_cast<std::int64_t>(second_ns) % 86'400;
   const std::string time = fmt::format(FMT_COMPILE("{:02}:{:02}:{:02}"), clock / 3600, clock / 60 % 60, clock % 60);
   const std::string span = watched >= 10 * second_ns && watched < 600 * second_ns
                                ? fmt::format(FMT_COMPILE("{}s"), (watched + second_ns / 2) / second_ns)

@@ -322,16 +322,15 @@ void TextSink::put() {
 }
 
 std::string_view TextSink::clock(std::int64_t time_ns, int digits) {
-  const std::int64_t local_ns = time_ns + style_.utc_offset_ns;
-  const std::int64_t second = local_ns / second_ns;
+  const std::int64_t second = time_ns / second_ns;
   if (second != clock_second_ || clock_.empty()) {
-    const std::int64_t of_day = second % 86'400;
+    const std::int64_t of_day = (time_ns + style_.utc_offset_ns(time_ns)) / second_ns % 86'400;
     clock_second_ = second;
     clock_ = fmt::format(FMT_COMPILE("{:02}:{:02}:{:02}"), of_day / 3600, of_day / 60 % 60, of_day % 60);
   }
   if (digits == 0) return std::string_view{clock_}.substr(0, clock_digits);
   clock_.resize(clock_digits);
-  clock_ += fmt::format(FMT_COMPILE(".{:06}"), local_ns % second_ns / 1000);
+  clock_ += fmt::format(FMT_COMPILE(".{:06}"), time_ns % second_ns / 1000);
   return clock_;
 }
 

@@ -7,6 +7,8 @@
 #include "sink/writer.hpp"
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <string>
 
 namespace closewatch {
@@ -18,7 +20,8 @@ class TextSink final : public Sink {
     bool wide = false;
     bool utf8 = true;
     bool colour = false;
-    std::int64_t utc_offset_ns = 0;  ///< local time less UTC
+    /// Local time less UTC, at a time in nanoseconds UTC: a recording is of another season than its replay.
+    std::function<std::int64_t(std::int64_t)> utc_offset_ns = [](std::int64_t) { return std::int64_t{0}; };
     std::size_t rows = 0;            ///< of the screen: the header comes again on each; 0: once
   };
 

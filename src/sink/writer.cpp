@@ -16,6 +16,8 @@ namespace {
 /// POLLOUT on a pipe promises room for this much, so that a write of it does not wait even where the descriptor would
 /// (a terminal promises nothing: whoever opens one, opens it with O_NONBLOCK).
 constexpr std::size_t promised = PIPE_BUF;
+/// Twice the limit, as strings grow.
+constexpr std::size_t room_kept = std::size_t{32} << 20U;
 constexpr std::size_t file_chunk = std::size_t{1} << 20U;
 
 bool is_plain_file(int fd) {
@@ -29,7 +31,7 @@ Writer::Writer(int fd, std::string name, std::size_t limit)
     : fd_(fd), name_(std::move(name)), limit_(limit), plain_file_(is_plain_file(fd)) {}
 
 bool Writer::accepts() {
-  if (dropped_ == 0 && queued() < limit_) return true;
+  if (together_ || has_room()) return true;
   ++dropped_;
   return false;
 }
@@ -59,8 +61,10 @@ std::expected<void, Error> Writer::pump() {
   }
   if (!waiting()) {
     queue_.clear();
+    // After what belonged together: not to be kept for good.
+    if (queue_.capacity() > room_kept) std::string{}.swap(queue_);
     sent_ = 0;
-  } else if (sent_ > worth_a_write) {
+  } else if (sent_ > worth_a_write && sent_ > queued()) {  // what is left is moved: less than what went out
     queue_.erase(0, sent_);
     sent_ = 0;
   }

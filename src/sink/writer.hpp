@@ -14,7 +14,9 @@
 namespace closewatch {
 
 /// Lines on their way to a descriptor. Never blocks on a reader: a queue of bounded size, beyond which whole lines are
-/// dropped and counted until half of it is free again and the loss has been told.
+/// dropped and counted until half of it is free again and the loss has been told. What belongs together (the rows of a
+/// snapshot) is taken to its last line where there was room for its first: it may be longer than the queue, and one
+/// that is cut would be followed by another that is cut at the same place.
 class Writer {
  public:
   /// Takes no ownership of `fd`. `name` is for messages.
@@ -24,6 +26,10 @@ class Writer {
   [[nodiscard]] bool accepts();
   /// Queues a line whole; to be asked for with accepts() first, but for what must be said (gap, bye).
   void put(std::string_view line);
+
+  /// What comes until end_together() belongs together.
+  void begin_together() { together_ = has_room(); }
+  void end_together() { together_ = false; }
 
   /// Lines dropped since the last resume(), once there is room again; 0 while there is none, or none was dropped.
   [[nodiscard]] std::uint64_t dropped_before_room() const;
@@ -46,6 +52,7 @@ class Writer {
  private:
   static constexpr std::size_t worth_a_write = std::size_t{1} << 20U;
   [[nodiscard]] std::size_t queued() const { return queue_.size() - sent_; }
+  [[nodiscard]] bool has_room() const { return dropped_ == 0 && queued() < limit_; }
   [[nodiscard]] bool ready(int milliseconds) const;
 
   int fd_;
@@ -55,6 +62,7 @@ class Writer {
   std::string queue_;
   std::size_t sent_ = 0;
   std::uint64_t dropped_ = 0;
+  bool together_ = false;  ///< what comes is taken, whatever is queued
 };
 
 }  // namespace closewatch

@@ -302,6 +302,15 @@ T read_as(const Json& json) {
   return value;
 }
 
+/// Each text is 4 KiB at most, with a word of the kernel's behind it; what is forged would be kept by the thousand.
+const ProcessResolved& with_texts_of_proc(const ProcessResolved& answer) {
+  constexpr std::size_t longest = 4096 + 64;
+  for (const auto* text :
+       {&answer.details.exe, &answer.details.cmdline, &answer.details.cgroup, &answer.details.container})
+    if (*text && (*text)->size() > longest) throw Misfit("a text of a process that is too long");
+  return answer;
+}
+
 /// How an event is kept: none for those that are as the kernel's records, and for lines lost on their way out.
 struct KindOf {
   std::optional<ItemKind> operator()(const Started&) const { return ItemKind::started; }
@@ -338,7 +347,7 @@ std::variant<RecordingHead, RecordingEnd, Event> item_of(ItemKind kind, const Js
     case ItemKind::namespace_seen: return Event{read_as<NamespaceSeen>(json)};
     case ItemKind::descriptors_seen: return Event{read_as<DescriptorsSeen>(json)};
     case ItemKind::stack_resolved: return Event{read_as<StackResolved>(json)};
-    case ItemKind::process_resolved: return Event{read_as<ProcessResolved>(json)};
+    case ItemKind::process_resolved: return Event{with_texts_of_proc(read_as<ProcessResolved>(json))};
     case ItemKind::loss_seen: return Event{read_as<LossSeen>(json)};
     case ItemKind::usage: return Event{read_as<Usage>(json)};
     case ItemKind::stopped: return Event{read_as<Stopped>(json)};

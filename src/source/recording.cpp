@@ -5,6 +5,9 @@
 
 #include <closewatch/abi/record.h>
 
+#include <limits.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -64,9 +67,24 @@ std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span{&value, 1});
 }
 
-std::expected<void, int> write_all(int fd, std::span<const std::byte> bytes) {
+bool is_plain_file(int fd) {
+  struct stat status{};
+  return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/// A pipe's reader may have stopped: while we wait for him nobody drains the ring, nor looks for Ctrl-C. POLLOUT
+/// promises room for PIPE_BUF bytes.
+std::expected<void, int> write_all(int fd, std::span<const std::byte> bytes, std::chrono::milliseconds patience) {
+  constexpr std::chrono::milliseconds step{50};
+  const bool plain = is_plain_file(fd);
   while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    pollfd entry{fd, POLLOUT, 0};
+    while (!plain && poll(&entry, 1, static_cast<int>(std::min(step, patience).count())) <= 0) {
+      patience -= std::min(step, patience);
+      if (patience <= std::chrono::milliseconds::zero()) return std::unexpected(ETIMEDOUT);
+    }
+    const ssize_t written =
+        ::write(fd, bytes.data(), plain ? bytes.size() : std::min<std::size_t>(bytes.size(), PIPE_BUF));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return std::unexpected(errno);
     bytes = bytes.subspan(static_cast<std::size_t>(written));
@@ -87,16 +105,18 @@ struct RecordingWriter::State {
   std::uint64_t flushed_ns = 0;
   bool ended = false;
   bool at_limit = false;
+  std::chrono::milliseconds patience{};
   std::optional<Error> error;
 
   void fail(int code) {
-    error =
-        Error{"write the recording " + name, code, "it can be read up to there; choose a file with room, by --record"};
+    error = Error{"write the recording " + name, code,
+                  code == ETIMEDOUT ? "its reader does not read: record into a file"
+                                    : "it can be read up to there; choose a file with room, by --record"};
     ended = true;
   }
   void write(std::span<const std::byte> bytes) {
     written += bytes.size();
-    if (auto done = write_all(file.get(), bytes); !done) fail(done.error());
+    if (auto done = write_all(file.get(), bytes, patience); !done) fail(done.error());
   }
   void append(ItemKind kind, std::span<const std::byte> payload) {
     const ItemHeader header{.size = static_cast<std::uint32_t>(payload.size()), .kind = std::to_underlying(kind)};
@@ -136,11 +156,13 @@ struct RecordingWriter::State {
   }
 };
 
-RecordingWriter::RecordingWriter(Descriptor file, std::string name, std::uint64_t most_bytes)
+RecordingWriter::RecordingWriter(Descriptor file, std::string name, std::uint64_t most_bytes,
+                                 std::chrono::milliseconds patience)
     : state_(std::make_unique<State>()) {
   state_->file = std::move(file);
   state_->name = std::move(name);
   state_->most_bytes = most_bytes;
+  state_->patience = patience;
   ZSTD_CCtx_setParameter(state_->compressor.get(), ZSTD_c_compressionLevel, level);
   ZSTD_CCtx_setParameter(state_->compressor.get(), ZSTD_c_checksumFlag, 1);
   state_->write(bytes_of(Preamble{}));
@@ -229,12 +251,16 @@ struct RecordingReader::State {
     offset = have;
     const Preamble ours;
     const auto same = std::as_bytes(std::span{&ours, 1}).first(std::min(have, offsetof(Preamble, format)));
-    if (!std::equal(same.begin(), same.end(), into.begin()))
-      return std::unexpected(Error{"replay " + name, 0, "it is no recording of closewatch (--record makes one)"});
+    const auto differs = std::mismatch(same.begin(), same.end(), into.begin()).first - same.begin();
+    if (static_cast<std::size_t>(differs) != same.size())
+      return std::unexpected(
+          Error{"replay " + name + ": it is not as a recording begins, at byte " + std::to_string(differs), 0,
+                "it is no recording of closewatch (--record makes one)"});
     if (have < into.size()) return std::unexpected(fault("it ends within its first words", have));
     if (preamble.format != ours.format || preamble.abi != ours.abi)
       return std::unexpected(Error{"replay " + name + ": its format is " + std::to_string(preamble.format) + "." +
-                                       std::to_string(preamble.abi) + ", and this closewatch reads " +
+                                       std::to_string(preamble.abi) + " (at byte " +
+                                       std::to_string(offsetof(Preamble, format)) + "), and this closewatch reads " +
                                        std::to_string(ours.format) + "." + std::to_string(ours.abi),
                                    0, "use the closewatch that made it, or a later one"});
     return {};

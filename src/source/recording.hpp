@@ -13,6 +13,7 @@
 #include <closewatch/core/engine.hpp>
 #include <closewatch/core/event.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -43,8 +44,10 @@ struct RecordingEnd {
 /// Writes a recording. What fails ends the recording and not the run: the error is kept.
 class RecordingWriter {
  public:
-  /// `name` is for messages. The file grows to `most_bytes` at most; 0: without limit.
-  RecordingWriter(Descriptor file, std::string name, std::uint64_t most_bytes);
+  /// `name` is for messages. The file grows to `most_bytes` at most; 0: without limit. The reader of a pipe who does
+  /// not read for `patience` is waited for no longer: ETIMEDOUT ends the recording.
+  RecordingWriter(Descriptor file, std::string name, std::uint64_t most_bytes,
+                  std::chrono::milliseconds patience = std::chrono::seconds{1});
   RecordingWriter(RecordingWriter&&) noexcept;
   RecordingWriter& operator=(RecordingWriter&&) noexcept;
   ~RecordingWriter();

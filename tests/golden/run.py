@@ -6,6 +6,7 @@ Needs no privileges. Prints a line a test (ok, not ok) and `N passed, N failed, 
 lines that verdicts.py has to have.
 """
 import argparse
+import datetime
 import difflib
 import json
 import os
@@ -224,6 +225,21 @@ def the_version_is_the_recordings(settings):
     demand(said == {**shown, "version": "0.0.1-older"}, f"{said}, and not {shown} but for the version")
 
 
+def the_hour_is_the_recordings(settings):
+    """Local time is that of the place where it is replayed, at the time of the recording: not as the clocks are today."""
+    recording = golden.recording(golden.names()[0])
+    words = [str(settings.closewatch), "replay", str(recording), "--", "trace"]
+    hello = json.loads(subprocess.run([*words, "--json"], capture_output=True, check=True).stdout.splitlines()[0])
+    month, day, hour = int(hello["time"][5:7]), int(hello["time"][8:10]), int(hello["time"][11:13])
+    number = datetime.date(2026, month, min(day, 28) if month == 2 else day).timetuple().tm_yday  # no February 29
+    summer = f"XXX0YYY-1,J{number}/0,J{number}/{hour + 3}"  # that day, to an hour after it began
+    times = []
+    for zone in ("UTC", summer):
+        ran = subprocess.run(words, capture_output=True, check=True, env={**os.environ, **golden.PLACE, "TZ": zone})
+        times.append(int(ran.stdout.decode().splitlines()[1][:2]))
+    demand(times[1] == (times[0] + 1) % 24, f"{times[1]} h where it is {times[0]} h UTC, by {summer}")
+
+
 def main():
     settings = parse_arguments()
     if settings.told:
@@ -235,7 +251,8 @@ def main():
              for check in (same_bytes, right_verdicts, small_enough, names_no_machine)]
     if not settings.filter:
         tests += [(check.__name__, check, ()) for check in (
-            nothing_is_left_over, every_kind_is_there, the_version_is_the_recordings)]
+            nothing_is_left_over, every_kind_is_there, the_version_is_the_recordings,
+            the_hour_is_the_recordings)]
     failed = 0
     for number, (name, check, arguments) in enumerate(tests, 1):
         try:

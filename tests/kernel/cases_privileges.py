@@ -352,6 +352,20 @@ def stacks(way):
 
 # -- files
 
+def replay_reads_as_whoever_asks(stage):
+    """The file's capabilities are for watching: they show nobody the recording that is root's alone."""
+    recording = stage.folder / "of-root"
+    subprocess.run(stage.closewatch("trace", "-d", "0", "--record", str(recording)), capture_output=True, check=True,
+                   timeout=30)
+    with other_user(stage, "file") as wrapper:
+        words = [*wrapper, *stage.closewatch("replay", str(recording), "--", "report")]
+        ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+        demand(ran.returncode == 1 and "Permission denied" in ran.stderr and not ran.stdout, f"{ran}")
+        recording.chmod(0o644)
+        ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+        demand(ran.returncode == 0 and ran.stdout, f"{ran}")
+
+
 def behind_a_link(stage):
     """Whatever the sysctls say: nobody makes root write to a file of nobody's choosing."""
     place = stage.folder / "open"
@@ -395,6 +409,7 @@ CASES = [
     *[Case(f"privileges_without_{name.lower()}", play=kept_by_a_socket("setpriv", (name,)), netns=("", "b"))
       for name in ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN")],
     Case("privileges_by_file_to_a_pipe", play=to_standard_output("file", (), True), needs="/usr/sbin/setcap"),
+    Case("privileges_of_replay_by_file", play=replay_reads_as_whoever_asks, needs="/usr/sbin/setcap"),
     Case("privileges_by_setpriv_with_stacks", play=stacks("setpriv")),
     Case("privileges_by_file_with_stacks", play=stacks("file"), needs="/usr/sbin/setcap"),
     Case("output_behind_a_strangers_link", play=behind_a_link, netns=()),

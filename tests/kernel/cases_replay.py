@@ -171,6 +171,28 @@ def to_full_disk(stage):
     is_cut(live, replay(stage, run.file, "trace", "--json"), 1, "ends (before|at byte)", "at byte [0-9]+")
 
 
+def to_a_pipe_that_nobody_reads(stage):
+    """A reader who has stopped costs the recording, and neither the results nor Ctrl-C."""
+    fifo = stage.folder / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        run = lib.start(stage, *ALL, record=fifo).started()
+        flood(stage, 2000)  # some four times what a pipe takes
+        poll(lambda: "its reader does not read" in run.watch.stderr(), "the end of the recording to be told")
+        steps.run(stage, ONE)
+        run.watch.stop()
+    finally:
+        os.close(reader)
+    demand(run.watch.wait() == 1, f"status {run.watch.process.returncode}")
+    demand(run.watch.stderr().count("cannot write the recording") == 1, f"not said once: {run.watch.stderr()}")
+    events = [json.loads(line) for line in run.output.read_bytes().splitlines()]
+    compare.check_stream(events, gaps_allowed=True)
+    lost_for_good = [event for event in events if event["type"] == "gap" and event["where"] != "ring"]
+    demand(not lost_for_good, f"{lost_for_good}")
+    demand(any(event["type"] == "closed" and event["process"]["comm"] == "cli" for event in events), "it has not gone on")
+
+
 def run_to_full_device(stage):
     """COMMAND's own status goes first."""
     for command, status in (("exit 0", 1), ("exit 7", 7)):
@@ -234,6 +256,10 @@ def same_file_twice(stage):
         words = stage.closewatch("trace", "-d", "0", "--record", str(there))
         ran = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, check=False)
     demand(ran.returncode == 2 and b"same file" in ran.stderr, f"standard output: {ran.returncode} {ran.stderr}")
+    words = stage.closewatch("trace", "-d", "0", "--record", "/dev/stdout")
+    ran = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20)
+    refused = ran.returncode == 2 and b"same file" in ran.stderr and not ran.stdout
+    demand(refused, f"a pipe: {ran.returncode} {ran.stderr}")
     recording = a_recording(stage)
     there.write_bytes(recording)
     for output in (there, stage.folder / "link"):
@@ -259,8 +285,9 @@ def no_recordings(stage):
     strange = {"empty": b"", "text": b"GIF89a no recording, but long enough to be one\n" * 9, "future": bytes(future),
                "newer-abi": good[:28] + b"\x09" + good[29:], "first-words": good[:20], "no-head": good[:32],
                "head-cut": good[:50], "zeros": bytes(4096), "a-zstd-frame": good[32:]}
-    wanted = {"empty": "ends within its first words", "text": "no recording of closewatch", "zeros": "no recording",
-              "future": r"its format is 2\.1, and this closewatch reads 1\.1.*use the closewatch",
+    wanted = {"empty": "ends within its first words", "text": "at byte 0.*no recording of closewatch",
+              "zeros": "no recording",
+              "future": r"its format is 2\.1 \(at byte 24\), and this closewatch reads 1\.1.*use the closewatch",
               "newer-abi": r"its format is 1\.9", "first-words": "ends within its first words at byte 20",
               "no-head": "at byte 32", "head-cut": "at byte (32|50)", "a-zstd-frame": "no recording",
               "missing": "No such file", "a-socket": "No such device", ".": "directory"}
@@ -316,5 +343,5 @@ def options_that_do_not_fit(stage):
 
 
 CASES = [Case(f"record_{play.__name__}", play=play) for play in (
-    killed, damaged, limited, slow_reader, to_full_device, to_full_disk, run_to_full_device, mode_of_the_file,
-    refused_leaves_the_file, link_of_a_stranger, same_file_twice, no_recordings, broken_pipe, options_that_do_not_fit)]
+    killed, damaged, limited, slow_reader, to_full_device, to_full_disk, to_a_pipe_that_nobody_reads, run_to_full_device,
+    mode_of_the_file, refused_leaves_the_file, link_of_a_stranger, same_file_twice, no_recordings, broken_pipe, options_that_do_not_fit)]

@@ -51,6 +51,17 @@ TEST_CASE("a later row of the same listener replaces it: another process has it 
   CHECK(listeners.refused() == 0);
 }
 
+TEST_CASE("a socket that listens on another port now, its end unseen, is found there alone", "[listeners]") {
+  Listeners listeners{10};
+  listeners.opened(listens(1, "0.0.0.0", 80));
+  listeners.opened(listens(1, "0.0.0.0", 81));
+  CHECK(found(listeners, to("10.0.0.7", 81)) == 1);
+  CHECK(found(listeners, to("10.0.0.7", 80)) == 0);
+  listeners.closed(1, Tuple{}, std::nullopt);
+  CHECK(found(listeners, to("10.0.0.7", 80)) == 0);
+  CHECK(found(listeners, to("10.0.0.7", 81)) == 0);
+}
+
 TEST_CASE("who accepted from a listener is kept, the latest, and survives the row of a walk", "[listeners]") {
   Listeners listeners{10};
   listeners.accepted(1, person(901, "worker"));  // not known: nothing to keep it with

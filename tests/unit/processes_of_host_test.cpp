@@ -77,9 +77,9 @@ TEST_CASE("container: first twelve digits of its id", "[host]") {
 }
 
 TEST_CASE("container: what is none", "[host]") {
-  for (const std::string& cgroup : {std::string{}, std::string{"/"}, std::string{"/system.slice/nginx.service"},
-                                    "/x/" + id64.substr(1), "/x/" + id64 + "a", "/x/" + std::string(63, 'a') + "g",
-                                    "/x/" + std::string(63, 'a') + "B"})
+  for (const std::string& cgroup :
+       {std::string{}, std::string{"/"}, std::string{"/system.slice/nginx.service"}, "/x/" + id64.substr(1),
+        "/x/" + id64 + "a", "/x/" + std::string(63, 'a') + "g", "/x/" + std::string(63, 'a') + "B"})
     CHECK_FALSE(container_of(cgroup));
 }
 

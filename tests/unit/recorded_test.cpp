@@ -157,6 +157,18 @@ TEST_CASE("recorded: answers about processes and stacks, whatever bytes they are
   CHECK(answer.stack == stack);
 }
 
+TEST_CASE("recorded: a text of a process is as long as the kernel and /proc make it, and no longer", "[recorded]") {
+  const auto answer = [](std::size_t length) {
+    ProcessResolved resolved{.key = {7, 8}, .exec_id = 0, .skipped = false, .exited = false, .details = {}};
+    resolved.details.exe = std::string(length, '/') + " (deleted)";
+    resolved.details.cmdline = std::string(length, '\xff');
+    return resolved;
+  };
+  CHECK(there_and_back(answer(4096)).details.cmdline == std::string(4096, '\xff'));
+  CHECK(refusal(ItemKind::process_resolved, recorded(Event{answer(5000)})->json) ==
+        "a text of a process that is too long");
+}
+
 TEST_CASE("recorded: records are kept as they came, and lost lines are no input", "[recorded]") {
   CHECK_FALSE(recorded(Event{change(1, State::established, State::close_wait)}));
   CHECK_FALSE(recorded(Event{row(1, State::listen, Attribution::listener, server())}));

@@ -106,13 +106,16 @@ TEST_CASE("recording: any bytes give items or an error", "[recording]") {
 TEST_CASE("recording: what is none, or not of this format", "[recording]") {
   CHECK(read_out({}).error == "read the recording test: it ends within its first words at byte 0");
   Bytes text(100, static_cast<std::byte>('x'));
-  CHECK(read_out(text).error == "replay test");
+  CHECK(read_out(text).error == "replay test: it is not as a recording begins, at byte 0");
+  Bytes other_name = some_recording();
+  other_name[13] = static_cast<std::byte>('x');
+  CHECK(read_out(other_name).error == "replay test: it is not as a recording begins, at byte 13");
   Bytes future = some_recording();
   future[24] = static_cast<std::byte>(2);
-  CHECK(read_out(future).error == "replay test: its format is 2.1, and this closewatch reads 1.1");
+  CHECK(read_out(future).error == "replay test: its format is 2.1 (at byte 24), and this closewatch reads 1.1");
   Bytes other_records = some_recording();
   other_records[28] = static_cast<std::byte>(9);
-  CHECK(read_out(other_records).error == "replay test: its format is 1.9, and this closewatch reads 1.1");
+  CHECK(read_out(other_records).error == "replay test: its format is 1.9 (at byte 24), and this closewatch reads 1.1");
 }
 
 TEST_CASE("recording: what is not where it belongs", "[recording]") {
@@ -154,18 +157,15 @@ TEST_CASE("recording: much at once goes out in blocks that a reader takes", "[re
       for (auto& state : raw.states_ns) state = random();
       writer.put(bytes_of(raw));
     }
-    writer.put(Event{ProcessResolved{
-        .key = {1, 2},
-        .exec_id = 0,
-        .skipped = false,
-        .exited = false,
-        .details = {.exe = {}, .cmdline = std::string(900 << 10, 'a'), .cgroup = {}, .container = {}}}});
+    Started head;
+    head.options = {{"comm", std::string(900 << 10, 'a')}};
+    writer.put(Event{head});
     writer.end({});
   });
   const ReadOut out = read_out(bytes);
   CHECK(out.error.empty());
   CHECK(out.records.size() == records);
-  CHECK(std::get<ProcessResolved>(out.events.at(0)).details.cmdline->size() == 900U << 10U);
+  CHECK(std::get<Started>(out.events.at(0)).options.at(0).second.size() == 900U << 10U);
 }
 
 TEST_CASE("recording: it ends at its limit, says so, and is never larger", "[recording]") {
@@ -209,6 +209,44 @@ TEST_CASE("recording: a write that fails ends it, and is kept", "[recording]") {
   writer.put(Event{Tick{1, 2}});
   writer.end({});
   CHECK(writer.error()->code == ENOSPC);
+}
+
+TEST_CASE("recording: a pipe whose reader has stopped ends it, and does not hold up the run", "[recording]") {
+  std::array<int, 2> ends{-1, -1};
+  REQUIRE(pipe2(ends.data(), O_CLOEXEC) == 0);
+  const Descriptor out{ends[0]};
+  RecordingWriter writer{Descriptor{ends[1]}, "a pipe", 0, std::chrono::milliseconds{1}};
+  writer.begin(some_head());
+  CHECK(writer.is_open());
+  std::mt19937 chance{7};
+  Bytes noise(100'000);  // more than a pipe takes, and not to be compressed
+  std::generate(noise.begin(), noise.end(), [&] { return static_cast<std::byte>(chance()); });
+  writer.put(noise);
+  writer.pulse(1 * seconds);
+  CHECK_FALSE(writer.is_open());
+  REQUIRE(writer.error());
+  CHECK(writer.error()->code == ETIMEDOUT);
+  CHECK(writer.error()->remedy.find("reader") != std::string::npos);
+}
+
+TEST_CASE("recording: a pipe that is read gets all of it", "[recording]") {
+  std::array<int, 2> ends{-1, -1};
+  REQUIRE(pipe2(ends.data(), O_CLOEXEC) == 0);
+  Descriptor out{ends[0]};
+  Bytes record = bytes_of(raw_transition());
+  {
+    RecordingWriter writer{Descriptor{ends[1]}, "a pipe", 0};
+    writer.begin(some_head());
+    for (int number = 0; number < 100; ++number) writer.put(record);
+    writer.end({});
+    CHECK_FALSE(writer.error());
+  }
+  auto reader = RecordingReader::open(std::move(out), "a pipe");
+  REQUIRE(reader);
+  int records = 0;
+  for (auto item = reader->next(); item && *item; item = reader->next())
+    records += std::holds_alternative<RecordingReader::Record>(**item) ? 1 : 0;
+  CHECK(records == 100);
 }
 
 TEST_CASE("recording: an item that its reader would not take is not written", "[recording]") {

@@ -164,6 +164,22 @@ bool contains(const std::string& text, std::string_view part) { return text.find
 
 }  // namespace
 
+TEST_CASE("feed: a snapshot longer than the queue is taken whole, and what comes behind it waits its turn",
+          "[app][writer]") {
+  Writer writer{-1, "a reader who never reads", 1000};
+  JsonSink sink{writer, EventTypes::all()};
+  Engine engine{rules()};
+  Feed feed{engine, sink, writer};
+  feed.answers_by(Lookups{});
+  feed.step(Tick{start, 0});
+  for (std::uint64_t cookie = 1; cookie <= 50; ++cookie) take(feed, waiting_row(cookie), start);
+  feed.step(WalkDone{start + 1, start, false});
+  feed.step(test::started(start + ms));
+  CHECK(writer.resume() == 0);
+  feed.step(Usage{start + 2 * ms, 1, 1});
+  CHECK(writer.resume() == 1);
+}
+
 TEST_CASE("replay: the lines and the report of the run, byte for byte", "[replay]") {
   const Recorded run = recorded_run();
   const Shown again = replayed(run.bytes);

@@ -302,7 +302,7 @@ TEST_CASE("report text: one look, and watches of other lengths", "[sink][report]
   CHECK(first_line(60'003 * ms) == "box, Linux 6.18.0: watched for 60s until 12:34:56");
   CHECK(first_line(3600 * seconds) == "box, Linux 6.18.0: watched for 60m until 12:34:56");
   TextSink::Style style;
-  style.utc_offset_ns = 3600LL * 1'000'000'000;
+  style.utc_offset_ns = [](std::int64_t) { return 3600LL * 1'000'000'000; };
   CHECK(has(report_text(scene.report(), style), "until 13:34:56\n"));
 }
 

@@ -404,10 +404,13 @@ TEST_CASE("text: wide has all there is", "[sink][text]") {
 
 TEST_CASE("text: local time", "[sink][text]") {
   TextSink::Style style;
-  style.utc_offset_ns = 5400LL * 1'000'000'000;
+  style.utc_offset_ns = [](std::int64_t) { return 5400LL * 1'000'000'000; };
   CHECK(line_of(a_transition(), style).starts_with("14:04:56 "));
-  style.utc_offset_ns = -13LL * 3600 * 1'000'000'000;
+  style.utc_offset_ns = [](std::int64_t) { return -13LL * 3600 * 1'000'000'000; };
   CHECK(line_of(a_transition(), style).starts_with("23:34:56 "));
+  const std::int64_t of_summer = a_transition().time_ns;
+  style.utc_offset_ns = [=](std::int64_t time_ns) { return time_ns == of_summer ? 3600LL * 1'000'000'000 : 0; };
+  CHECK(line_of(a_transition(), style).starts_with("13:34:56 "));
 }
 
 TEST_CASE("text: durations", "[sink][text]") {

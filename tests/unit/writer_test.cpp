@@ -147,6 +147,51 @@ TEST_CASE("writer: half of the queue must be free before it goes on", "[sink][wr
   CHECK(writer.dropped_before_room() == 1);
 }
 
+TEST_CASE("writer: what belongs together is taken to its last line, or not at all", "[sink][writer]") {
+  Pipe pipe;
+  Writer writer{pipe.in(), "pipe", 1000};
+  writer.begin_together();
+  for (int number = 0; number < 100; ++number) {
+    REQUIRE(writer.accepts());
+    writer.put(line(number));
+  }
+  writer.end_together();
+  CHECK_FALSE(writer.accepts());  // beyond the limit by now
+  writer.begin_together();
+  CHECK_FALSE(writer.accepts());  // begun behind a loss
+  writer.end_together();
+  REQUIRE(writer.pump());
+  std::string all;
+  while (writer.waiting()) {
+    all += pipe.read();
+    REQUIRE(writer.pump());
+  }
+  all += pipe.read();
+  std::string expected;
+  for (int number = 0; number < 100; ++number) expected += line(number);
+  CHECK(all == expected);
+  CHECK(writer.dropped_before_room() == 2);
+}
+
+TEST_CASE("writer: megabytes go out in order", "[sink][writer]") {
+  Pipe pipe;
+  REQUIRE(fcntl(pipe.in(), F_SETPIPE_SZ, 65536) == 65536);
+  Writer writer{pipe.in(), "pipe"};
+  std::string expected;
+  for (int number = 0; number < 40'000; ++number) {
+    writer.put(line(number));
+    expected += line(number);
+  }
+  std::string all;
+  REQUIRE(writer.pump());
+  while (writer.waiting()) {
+    all += pipe.read();
+    REQUIRE(writer.pump());
+  }
+  all += pipe.read();
+  CHECK(all == expected);
+}
+
 TEST_CASE("writer: what must be said is queued beyond the limit", "[sink][writer]") {
   Pipe pipe;
   Writer writer{pipe.in(), "pipe", 100};

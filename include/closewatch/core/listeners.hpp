@@ -43,6 +43,7 @@ class Listeners {
 
  private:
   void erase(std::uint64_t cookie);
+  void forget_place(const Listener& listener);
   static std::uint64_t place(const Tuple& tuple) { return (std::uint64_t{tuple.netns} << 16U) | tuple.local.port; }
 
   std::size_t limit_;
