@@ -10,7 +10,7 @@ import time
 
 import recordlib
 from case import Case
-from harness import Failure, poll
+from harness import Failure, alive, poll
 from leaklib import read_document, start_program
 from screenlib import PROMPT, Screen
 
@@ -37,13 +37,25 @@ def begin(stage, *options, **how):
 
 # -- a session
 
+OPEN = """
+import socket, time
+listener = socket.create_server(("127.0.0.1", 7100))
+client = socket.create_connection(("127.0.0.1", 7100))
+accepted, _ = listener.accept()
+time.sleep(60)
+"""
+
+
 def session(stage):
     """From the table into the row with the trouble, and what is to be done about it."""
     screen = begin(stage)
     program = leaker(stage)
     screen.wait(r"\*:7001 .*\b(leak|stuck)\b")
     demand(screen.flags() == "1 0 1", f"screen, cursor, keys: {screen.flags()}")
-    demand(re.search(r"^CLOSE_WAIT 3|[ ,]CLOSE_WAIT 3", screen.lines()[1]), f"no counts of states:\n{screen.text()}")
+    # What is open has made no transition: sweeps alone tell of it.
+    stage.spawn(stage.netns[""].command("/usr/bin/python3", "-c", OPEN))
+    screen.wait(r"^.*\bCLOSE_WAIT 3\b")
+    screen.wait(r"^.*\bESTABLISHED 2\b")
     screen.press("Enter")
     screen.wait(rf"\b{program.pid}\b")
     screen.wait(r"close\(\)")
@@ -203,6 +215,8 @@ def letters(stage):
     screen = begin(stage, LC_ALL="C")
     screen.wait(r"\*:7001 .*\b(leak|stuck)\b")
     demand(screen.text().isascii(), f"not ASCII:\n{screen.text()}")
+    row = screen.wait(r"^.*\*:7001 .*$")[0]
+    demand("?" not in row and "#" in row, f"the graph is not drawn in ASCII: {row}")
     screen.quit()
 
 
@@ -371,11 +385,13 @@ def killed(stage):
 
 
 def lost(stage):
-    """The terminal goes: a quiet end, and nothing is left running."""
-    screen = begin(stage)
-    pid = screen.top_pid()
-    screen.end()
-    poll(lambda: not os.path.exists(f"/proc/{pid}"), "the end of closewatch without a terminal")
+    """The terminal goes: a quiet end, and nothing is left running, also where the signal of it is ignored."""
+    for trap in ("", "trap '' HUP;"):
+        screen = Screen(stage)
+        screen.start_top(*JUDGING, before=trap)
+        pid = screen.top_pid()
+        screen.end()
+        poll(lambda pid=pid: not alive(pid), "the end of closewatch without a terminal")
 
 
 def held_up(stage):
@@ -397,12 +413,18 @@ def messages(stage):
     stage.netns[""].run(stage.program("flood"), "4000", stage.cpu, stage.cpu)
     screen.wait(r"events were lost")
     lines = screen.lines()
-    demand(lines[0].startswith("closewatch  "), f"torn:\n{screen.text()}")
+    demand(lines[0].startswith("closewatch  ") and "closewatch: " not in screen.text(), f"torn:\n{screen.text()}")
     demand(sum("events were lost" in line for line in lines) == 1 and "events were lost" in lines[-1],
            f"not at its foot:\n{screen.text()}")
     screen.quit()
     screen.wait(r"^closewatch: \d+ events were lost")
     screen.must_be_as_before("messages")
+    screen.run("clear")
+    screen.start_top("-v")
+    screen.wait("watched [2-9]s")
+    demand(" took " not in screen.text(), f"torn:\n{screen.text()}")
+    screen.quit()
+    screen.wait(r"^closewatch: a sweep took ")
 
 
 def keyboard_elsewhere(stage):
@@ -418,7 +440,7 @@ def keyboard_elsewhere(stage):
 
 def replayed(stage):
     """At its own pace; space pauses the playing too; at its end the picture stands until q."""
-    run = recordlib.start(stage, "report", "--json", "--leak-after", "1s", "--sweep", "250ms", "-d", "6s").started()
+    run = recordlib.start(stage, "report", "--json", "--leak-after", "1s", "--sweep", "250ms", "-d", "4s").started()
     leaker(stage)
     recorded = run.ended()
     file = stage.folder / "played.cwr"
@@ -429,11 +451,14 @@ def replayed(stage):
     screen.wait("^closewatch .* watched 1s")
     screen.press("Space")
     screen.wait("PAUSED")
-    demand(screen.stands(1.5), f"it goes on:\n{screen.text()}")
+    # For longer than what is left of it: all of that is played nevertheless.
+    demand(screen.stands(4), f"it goes on:\n{screen.text()}")
     screen.press("Space")
+    screen.wait("^closewatch .* watched [23]s")
+    demand("ended" not in screen.text(), f"it has not waited:\n{screen.text()}")
     screen.wait("The recording has ended")
     screen.wait(r"\*:7001 .*\b(leak|stuck)\b")
-    screen.wait(r"watched [67]s")
+    screen.wait(r"watched [45]s")
     screen.press("Enter")
     screen.wait(r"close\(\)")
     screen.quit()
