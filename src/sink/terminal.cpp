@@ -2,6 +2,7 @@
 #include "sink/terminal.hpp"
 
 #include "sink/terminal_rescue.hpp"
+#include "sink/terminal_type.hpp"
 
 #define NCURSES_NOMACROS 1
 #define NCURSES_WIDECHAR 1
@@ -262,6 +263,7 @@ std::expected<Terminal, Error> Terminal::open(int keyboard, int display, bool co
     return std::unexpected(Error{std::string{"use a terminal of type '"} + (type != nullptr ? type : "") + "'", code,
                                  "set TERM to one that is known here, or to dumb for plain tables"});
   };
+  if (!can_paint_terminal()) return failed(0);
   auto state = std::make_unique<State>();
   state->keyboard = keyboard;
   state->display = display;
@@ -275,7 +277,7 @@ std::expected<Terminal, Error> Terminal::open(int keyboard, int display, bool co
   const KeepsActions actions;
   use_tioctl(true);
   state->screen.reset(newterm(nullptr, state->painted.get(), state->keys.get()));
-  if (!state->screen || capability("cup").empty()) return failed(0);
+  if (!state->screen) return failed(ENOMEM);
   set_escdelay(escape_delay_ms);
   noecho();
   nonl();
