@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/app.hpp"
 
+#include "app/demo.hpp"
 #include "app/doctor.hpp"
 #include "app/options.hpp"
 #include "app/replay.hpp"
@@ -20,7 +21,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,6 +61,15 @@ void occupy_standard_descriptors() {
     if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", mode) < 0) std::abort();
 }
 
+/// The kernel lays the words out one behind the other.
+demo::CommandLine command_line_of(int argc, char** argv) {
+  const std::span words{argv, static_cast<std::size_t>(argc)};
+  demo::CommandLine line{.words = words.empty() ? nullptr : words.front(), .size = 0};
+  for (char* word : words)
+    if (word == line.words + line.size) line.size += std::strlen(word) + 1;
+  return line;
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
@@ -83,6 +95,7 @@ int run(int argc, char** argv) {
   switch (options->command) {
     case Subcommand::trace: return std::to_underlying(run_trace(*options));
     case Subcommand::report: return std::to_underlying(run_report(*options));
+    case Subcommand::demo: return std::to_underlying(run_demo(*options, command_line_of(argc, argv), run_report));
     case Subcommand::run: return run_command(*options, before);
     case Subcommand::doctor: return std::to_underlying(run_doctor(*options));
   }
