@@ -78,8 +78,8 @@ void play_forgets(Stage& stage) {
   for (unsigned count = 1;; ++count) {
     Descriptor connection = stage.arrival(listener);
     read_to_end(connection);
-    const bool forgets = count > habit_of_forgets && count % each == 0 && forgotten.size() < most_leaked;
-    if (forgets) forgotten.push_back(std::move(connection));
+    if (forgotten.size() == most_leaked) forgotten.clear();
+    if (count > habit_of_forgets && count % each == 0) forgotten.push_back(std::move(connection));
   }
 }
 
@@ -88,8 +88,8 @@ void play_unread(Stage& stage) {
   const Descriptor listener = stage.listen(Part::unread);
   std::vector<Descriptor> idle;
   for (;;) {
-    Descriptor connection = stage.arrival(listener);
-    if (idle.size() < most_leaked) idle.push_back(std::move(connection));
+    if (idle.size() == most_leaked) idle.clear();
+    idle.push_back(stage.arrival(listener));
   }
 }
 
@@ -194,11 +194,13 @@ void play_aborts(Stage& stage) {
       nap(seconds{1});
       continue;
     }
-    wait_readable(connection);
-    if (lingers)
+    if (lingers) {
+      hear(connection);
       reset(std::move(connection));
-    else
+    } else {
+      wait_readable(connection);
       connection.close();
+    }
     nap(milliseconds{500});
   }
 }

@@ -57,7 +57,8 @@ inline constexpr unsigned connections_of_dead = 2;
 inline constexpr unsigned connections_of_backlog = 3;
 /// So many connections of `forgets` come at once and are closed in order: that is its habit (20 are asked for).
 inline constexpr unsigned habit_of_forgets = 24;
-/// What leaks ends with this many, so that a demo left alone takes no more.
+/// What has leaked this many closes them all and begins again, so that a demo left alone takes no more, and is seen to
+/// mend too.
 inline constexpr unsigned most_leaked = 60;
 
 }  // namespace closewatch::demo

@@ -64,14 +64,19 @@ std::uint16_t port_of(const Descriptor& socket) {
 Descriptor connected(std::uint16_t port, std::optional<int> receive_buffer) {
   Descriptor socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   if (receive_buffer) set(socket, SO_RCVBUF, *receive_buffer);
-  const sockaddr_in address = loopback(port);
-  if (!socket.is_open() || connect(socket.get(), general(address), sizeof address) != 0) return {};
   be_patient(socket);
-  return socket;
+  const sockaddr_in address = loopback(port);
+  if (socket.is_open() && connect(socket.get(), general(address), sizeof address) == 0) return socket;
+  // A connect() that has taken longer than that says that it goes on.
+  const int code = errno == EINPROGRESS ? ETIMEDOUT : errno;
+  socket.close();
+  errno = code;
+  return {};
 }
 
 void be_patient(const Descriptor& connection) {
-  setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})  // the latter is of connect() too
+    setsockopt(connection.get(), SOL_SOCKET, option, &patience, sizeof patience);
 }
 
 bool say(const Descriptor& connection) {

@@ -53,10 +53,11 @@ void nap(std::chrono::milliseconds time);
 /// A listener on 127.0.0.1, with a port of the kernel's choice; none where that fails (errno).
 [[nodiscard]] Descriptor listener_of(int backlog);
 [[nodiscard]] std::uint16_t port_of(const Descriptor& socket);
-/// `receive_buffer`: in bytes; the kernel's choice where there is none.
+/// With patience; none where nobody answers (errno). `receive_buffer`: in bytes; the kernel's choice where there is
+/// none.
 [[nodiscard]] Descriptor connected(std::uint16_t port, std::optional<int> receive_buffer = std::nullopt);
 
-/// Who is served in turns is not to wait long for one: reads end after a while.
+/// Who has others to serve is not to wait long for one: what takes longer than two seconds fails.
 void be_patient(const Descriptor& connection);
 
 // A request and its answer are a word of a few bytes. False where the other end is gone, or too slow.

@@ -126,6 +126,8 @@ void read_events(const Typed& typed, Options& options) {
 constexpr std::array options_of_a_report{"--json", "--output", "--wide", "--by"};
 
 void read_demo(const CLI::App& app, Options& options) {
+  if (options.duration == milliseconds{0})
+    throw CLI::ValidationError("--duration: the demo's programs begin with the watching: one look shows nothing");
   if (!options.report) {
     for (const char* option : options_of_a_report)
       if (given(app, option)) throw CLI::ValidationError(fmt::format("{} is of the report: add --report", option));
