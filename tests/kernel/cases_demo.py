@@ -222,8 +222,8 @@ def by_capabilities(way):
 
 # -- refusals, and what goes wrong
 
-def refused(stage, status, *words):
-    watch = start(stage, wait=False)
+def refused(stage, status, *words, wrapper=()):
+    watch = start(stage, wrapper=wrapper, wait=False)
     demand(watch.wait(20) == status, f"status {watch.process.returncode}: {watch.stderr()}")
     said = watch.stderr()
     demand(all(word in said for word in words) and "watching" not in said, f"it says {said}")
@@ -233,6 +233,12 @@ def refused(stage, status, *words):
 def without_loopback(stage):
     stage.netns[""].run("ip", "link", "set", "lo", "down")
     refused(stage, 1, "cannot connect to 127.0.0.1: Connection timed out", "ip link set lo up")
+
+
+def without_privileges(stage):
+    """Said before anything is started: what comes after it, a look at loopback, would fail here."""
+    stage.netns[""].run("ip", "link", "set", "lo", "down")
+    refused(stage, 1, "CAP_BPF", wrapper=without("bpf", "sys_admin"))
 
 
 def too_few_ports(stage):
@@ -258,8 +264,7 @@ CASES = [
     Case("demo_killed_by_setcap", play=by_capabilities("setcap")),
     Case("demo_without_loopback", play=without_loopback),
     Case("demo_too_few_ports", play=too_few_ports),
-    Case("refuses_demo_without_cap_bpf", play=refusal(
-        ("demo", "--report"), 1, "CAP_BPF", wrapper=without("bpf", "sys_admin"))),
+    Case("refuses_demo_without_cap_bpf", play=without_privileges),
     Case("refuses_demo_in_a_pid_namespace", play=refusal(
         ("demo", "--report"), 1, "initial pid namespace", wrapper=("unshare", "--pid", "--fork", "--mount-proc"))),
 ]
