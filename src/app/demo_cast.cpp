@@ -70,10 +70,6 @@ Board* shared_board() {
 [[noreturn]] void manage(int channel, pid_t parent, CommandLine line) {
   end_with(parent);
   rename_to(manager_name, line);
-  // What we inherited of signals is no concern of theirs, and what is ignored is not to be ignored by them.
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
   Board* board = shared_board();
   if (board == nullptr || setsid() < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || !keep_only(channel)) {
     tell(channel, message_of({"set the demo's processes up", errno, ""}));
