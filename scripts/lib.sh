@@ -9,9 +9,9 @@ cd "$root" || exit 1
 export PATH="$PATH:/usr/sbin:/sbin"
 
 build_packages=(cmake ninja-build pkg-config g++ clang-19 bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev linux-libc-dev
-  libcap-dev libspdlog-dev libfmt-dev libcli11-dev libzstd-dev nlohmann-json3-dev)
+  libcap-dev libncurses-dev libspdlog-dev libfmt-dev libcli11-dev libzstd-dev nlohmann-json3-dev)
 test_packages=("${build_packages[@]}" catch2 clang-format-19 clang-tidy-19 python3 python3-jsonschema
-  iproute2 procps util-linux libcap2-bin systemd python3-seccomp libclang-rt-19-dev)
+  iproute2 procps util-linux libcap2-bin systemd python3-seccomp libclang-rt-19-dev tmux)
 vm_packages=(qemu-system-x86 debian-archive-keyring busybox bpftool python3 python3-jsonschema iproute2 procps util-linux
   mount binutils)
 fuzz_packages=("${build_packages[@]}" libclang-rt-19-dev)

@@ -7,6 +7,7 @@
 #include "app/replay.hpp"
 #include "app/report.hpp"
 #include "app/run.hpp"
+#include "app/top.hpp"
 #include "app/trace.hpp"
 
 #include <fcntl.h>
@@ -77,7 +78,8 @@ int run(int argc, char** argv) {
   occupy_standard_descriptors();
   std::setlocale(LC_CTYPE, "");
   set_up_messages();
-  const auto options = parse_options({argv + 1, argv + argc});
+  const auto options =
+      parse_options({argv + 1, argv + argc}, isatty(STDOUT_FILENO) != 0 ? Subcommand::top : Subcommand::trace);
   if (!options) {
     const NoStart& no = options.error();
     if (no.exit == Exit::done)
@@ -93,9 +95,12 @@ int run(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);
   if (!options->replay.empty()) return std::to_underlying(run_replay(*options));
   switch (options->command) {
+    case Subcommand::top: return std::to_underlying(run_top(*options));
     case Subcommand::trace: return std::to_underlying(run_trace(*options));
     case Subcommand::report: return std::to_underlying(run_report(*options));
-    case Subcommand::demo: return std::to_underlying(run_demo(*options, command_line_of(argc, argv), run_report));
+    case Subcommand::demo:
+      return std::to_underlying(
+          run_demo(*options, command_line_of(argc, argv), options->report ? run_report : run_top));
     case Subcommand::run: return run_command(*options, before);
     case Subcommand::doctor: return std::to_underlying(run_doctor(*options));
   }

@@ -44,6 +44,7 @@ class Feed {
 
   /// The head of the stream, once it is known.
   [[nodiscard]] const Started& started() const { return started_; }
+  [[nodiscard]] bool has_started() const { return started_.time_ns != 0; }
   [[nodiscard]] std::uint64_t bad_records() const { return bad_records_; }
   /// Why the output can no longer be written.
   [[nodiscard]] const std::optional<Error>& output_error() const { return output_error_; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/options.hpp"
 
+#include "app/options_replay.hpp"
+
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -22,6 +24,7 @@ constexpr std::size_t most_values = 1024;  // twice as many fit into the kernel'
 /// Below these a walk of a large machine's sockets (16 ms for 20,000) would follow hard upon the one before.
 constexpr milliseconds shortest_limit{100};
 constexpr milliseconds shortest_sweep{10};
+constexpr milliseconds shortest_interval{100};
 /// A socket is to be seen a few times before it is judged.
 constexpr int sweeps_per_limit = 4;
 
@@ -30,14 +33,15 @@ struct CommandName {
   const char* name;
   const char* what_for;
 };
-constexpr std::array<CommandName, 5> commands{{
+constexpr std::array<CommandName, 6> commands{{
+    {Subcommand::top, "top", "the live view: who leaks, who holds TIME_WAIT, refreshed each second"},
     {Subcommand::trace, "trace", "the event stream of the TCP close path, one line an event"},
     {Subcommand::report, "report",
      "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
     {Subcommand::run, "run", "run a command, watch it and its descendants alone, report when it ends"},
     {Subcommand::doctor, "doctor", "can this machine be traced, and how near is it to trouble on the close path"},
     {Subcommand::demo, "demo",
-     "harmless programs of its own on loopback that show each kind and verdict, and a report"},
+     "harmless programs of its own on loopback that show each kind and verdict, and top (or a report) on them"},
 }};
 
 /// What was typed, before it is read: lists by comma or given again, and values of which the last counts.
@@ -50,6 +54,7 @@ struct Typed {
   std::string duration;
   std::string leak_after;
   std::string sweep;
+  std::string interval;
   std::string by;
   std::string leak_exit_code;
   std::string ring;
@@ -122,17 +127,27 @@ void read_events(const Typed& typed, Options& options) {
     }
 }
 
-void read_demo(Options& options) {
+/// Those of a report, that a live screen has no use for.
+constexpr std::array options_of_a_report{"--json", "--output", "--wide"};
+
+void read_demo(const CLI::App& app, Options& options) {
   if (options.duration == milliseconds{0})
     throw CLI::ValidationError("--duration: the demo's programs begin with the watching: one look shows nothing");
-  if (!options.report) throw CLI::ValidationError("the demo on a live screen is not built yet: add --report");
   // They are all one program: this one. Their names are the processes'.
   options.by_process = true;
-  if (!options.duration) options.duration = std::chrono::seconds{12};
+  if (options.report) {
+    if (given(app, "--interval")) throw CLI::ValidationError("--interval is of the screen: leave --report out");
+    if (!options.duration) options.duration = std::chrono::seconds{12};
+    return;
+  }
+  for (const char* option : options_of_a_report)
+    if (given(app, option)) throw CLI::ValidationError(fmt::format("{} is of the report: add --report", option));
 }
 
 void read_limits(const CLI::App& app, const Typed& typed, Options& options) {
-  constexpr milliseconds sweep_by_default{5'000};
+  // What `top` shows is as old as the last sweep.
+  const bool shows = options.command == Subcommand::top || (options.command == Subcommand::demo && !options.report);
+  const milliseconds sweep_by_default{shows ? 1'000 : 5'000};
   if (options.command == Subcommand::run) options.leak_after = milliseconds{1'000};
   if (options.command == Subcommand::demo) options.leak_after = milliseconds{3'000};
   if (given(app, "--leak-after")) options.leak_after = time("--leak-after", typed.leak_after);
@@ -178,10 +193,16 @@ void read_values(const CLI::App& app, const Typed& typed, Options& options) {
     if (given(app, option) && value->empty()) refuse(option, *value, "name");
   if (options.command == Subcommand::report) options.duration = std::chrono::minutes{1};
   if (given(app, "--duration")) options.duration = time("--duration", typed.duration);
-  if (options.command == Subcommand::demo) read_demo(options);
+  if (options.command == Subcommand::demo) read_demo(app, options);
   if (given(app, "--by")) {
     if (typed.by != "workload" && typed.by != "process") refuse("--by", typed.by, "kind of row (workload, process)");
     options.by_process = typed.by == "process";
+  }
+  if (given(app, "--interval")) {
+    options.interval = time("--interval", typed.interval);
+    if (options.interval < shortest_interval)
+      throw CLI::ValidationError(
+          fmt::format("--interval: '{}' is too often: at least {}", typed.interval, time_text(shortest_interval)));
   }
   if (given(app, "--leak-exit-code"))
     options.leak_exit_code =
@@ -249,6 +270,16 @@ void add_messages(CLI::App& app, Options& options, const char* verbose) {
   app.add_flag("-v,--verbose", options.verbose, verbose);
 }
 
+void add_top(CLI::App& app, Options& options, Typed& typed) {
+  add_filters(app, options, typed);
+  add_value(app, "-i,--interval", typed.interval, "TIME", "how often it is refreshed, 1s");
+  add_value(app, "-d,--duration", typed.duration, "TIME", "stop after TIME: 10, 10s, 500ms, 2m, 1h");
+  add_value(app, "--leak-after", typed.leak_after, "TIME", "how long in CLOSE_WAIT before a socket is judged, 30s");
+  add_value(app, "--sweep", typed.sweep, "TIME", "how often the sockets are walked: 1s, at most 1/4 of --leak-after");
+  app.add_flag("--stacks", options.stacks, "user stacks too: where a socket was opened, where its end was read");
+  add_value(app, "--by", typed.by, "KIND", "what the rows are at first: workload (the default) or process");
+}
+
 void add_trace(CLI::App& app, Options& options, Typed& typed) {
   add_filters(app, options, typed);
   add_value(app, "-d,--duration", typed.duration, "TIME", "stop after TIME: 10, 10s, 500ms, 2m, 1h; 0: one look");
@@ -278,10 +309,11 @@ void add_run(CLI::App& app, Options& options, Typed& typed) {
 
 void add_demo(CLI::App& app, Options& options, Typed& typed) {
   app.add_flag("--report", options.report, "watch for a while, then print a report");
-  add_value(app, "-d,--duration", typed.duration, "TIME", "watch for TIME, 12s");
+  add_value(app, "-i,--interval", typed.interval, "TIME", "without --report: how often it is refreshed, 1s");
+  add_value(app, "-d,--duration", typed.duration, "TIME", "watch for TIME; with --report 12s");
   add_judging(app, options, typed, "how long in CLOSE_WAIT before a socket is judged, 3s");
   add_value(app, "--by", typed.by, "KIND", "what the rows are: process (the default) or workload");
-  add_output(app, options, "one JSON document", "write the report there instead of to standard output");
+  add_output(app, options, "with --report: one JSON document", "with --report: write there, not to standard output");
 }
 
 void add_doctor(CLI::App& app, Options& options) {
@@ -302,6 +334,7 @@ void add_command(CLI::App& app, const CommandName& command, Options& options, Ty
   sub->set_help_flag("-h,--help", "this help");
   sub->set_version_flag("--version", "closewatch " CLOSEWATCH_VERSION);
   switch (command.command) {
+    case Subcommand::top: add_top(*sub, options, typed); break;
     case Subcommand::trace: add_trace(*sub, options, typed); break;
     case Subcommand::report: add_report(*sub, options, typed); break;
     case Subcommand::run:
@@ -362,7 +395,8 @@ std::vector<std::pair<std::string, std::string>> given_options(const CLI::App& a
   return all;
 }
 
-std::string unknown_argument(const CLI::App& app, const CLI::App* command) {
+/// `assumed`: nobody has named the command.
+std::string unknown_argument(const CLI::App& app, const CLI::App* command, bool assumed) {
   std::vector<std::string> extras = command != nullptr ? command->remaining() : app.remaining();
   if (extras.empty()) extras = app.remaining();
   const std::string typed = extras.empty() ? std::string{} : extras.front();
@@ -378,52 +412,12 @@ std::string unknown_argument(const CLI::App& app, const CLI::App* command) {
     }
   }
   const std::string name = typed.substr(0, typed.find('='));
+  if (is_option && assumed && app.get_subcommand("trace")->get_option_no_throw(name) != nullptr)
+    return fmt::format("'{}' is no option of {}, which is meant on a terminal where no command is named; trace has it",
+                       name, command->get_name());
   std::string text = fmt::format("unknown {} '{}'", is_option ? "option" : "command", name);
   if (const auto near = suggestion(name, candidates)) text += fmt::format("; did you mean '{}'?", *near);
   return text;
-}
-
-/// What a recording holds, and by which rules it was judged, is settled: these say how it is shown.
-constexpr std::array<std::string_view, 9> options_of_replay{"json",         "output",     "wide",  "events", "by",
-                                                            "fail-on-leak", "leak-after", "quiet", "verbose"};
-
-std::string replay_help() {
-  return "feed a recording through a command in place of the kernel; needs no privileges\n\n"
-         "Usage: closewatch replay FILE [--] trace|report [OPTIONS]\n\n"
-         "FILE is what --record has made, - standard input. The options are the command's, of those that say how it is "
-         "shown:\n"
-         "--json, --output, --wide, --events, --by, --fail-on-leak, --quiet, --verbose; --leak-after judges anew.\n";
-}
-
-/// Takes `replay FILE [--]` off the arguments; what is left is the command that is fed with it.
-std::expected<std::string, NoStart> cut_replay(std::vector<std::string>& arguments) {
-  const auto refused = [](const std::string& why) {
-    return std::unexpected(NoStart{Exit::usage, why + "; see closewatch replay --help"});
-  };
-  auto at = arguments.begin() + 1;
-  if (at != arguments.end() && (*at == "-h" || *at == "--help"))
-    return std::unexpected(NoStart{Exit::done, replay_help()});
-  if (at != arguments.end() && *at == "--version")
-    return std::unexpected(NoStart{Exit::done, "closewatch " CLOSEWATCH_VERSION "\n"});
-  if (at == arguments.end() || *at == "--" || at->empty()) return refused("replay: the recording's FILE is missing");
-  if (at->starts_with('-') && *at != "-")
-    return refused(fmt::format("replay: '{}' stands before the recording's FILE; options follow the command", *at));
-  std::string file = *at++;
-  if (at != arguments.end() && *at == "--") ++at;
-  if (at == arguments.end() || (*at != "trace" && *at != "report"))
-    return refused(at == arguments.end()
-                       ? "replay: name the command that is fed with it: trace or report"
-                       : fmt::format("replay: '{}' cannot be fed with it; trace and report can", *at));
-  arguments.erase(arguments.begin(), at);
-  return file;
-}
-
-std::optional<std::string> misplaced_in_replay(const Options& options) {
-  for (const auto& [name, value] : options.given)
-    if (std::find(options_of_replay.begin(), options_of_replay.end(), name) == options_of_replay.end())
-      return fmt::format("--{}: what a recording holds was settled when it was made; see closewatch replay --help",
-                         name);
-  return std::nullopt;
 }
 
 /// The command that the arguments begin with; empty where they begin with none.
@@ -444,20 +438,22 @@ void set_up(CLI::App& app, Options& options, Typed& typed) {
   app.footer(manual);  // the commands inherit it
   for (const CommandName& command : commands) add_command(app, command, options, typed);
   // Its arguments are cut off before they get here (cut_replay): only for the list.
-  app.add_subcommand("replay", "feed a recording through trace or report in place of the kernel");
-  app.footer("With no command it traces: closewatch [options of trace]. The options: closewatch COMMAND --help\n" +
-             manual);
+  app.add_subcommand("replay", "feed a recording through trace, report or top in place of the kernel");
+  app.footer(
+      "With no command it is top on a terminal, and trace where the output is none: closewatch [its options].\n"
+      "The options: closewatch COMMAND --help\n" +
+      manual);
 }
 
 }  // namespace
 
-std::expected<Options, NoStart> parse_options(const std::vector<std::string>& given_arguments) {
+std::expected<Options, NoStart> parse_options(const std::vector<std::string>& given_arguments, Subcommand by_default) {
   Options options;
   Typed typed;
   CLI::App app{"closewatch: who closes TCP connections, who does not, and how they end", "closewatch"};
   set_up(app, options, typed);
 
-  // Without a command it traces: what does not begin with one is the command's own.
+  // What does not begin with a command is the default one's own.
   std::vector<std::string> arguments = given_arguments;
   if (!arguments.empty() && arguments.front() == "replay") {
     auto file = cut_replay(arguments);
@@ -466,7 +462,8 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& gi
   }
   const bool asks = !arguments.empty() &&
                     (arguments.front() == "-h" || arguments.front() == "--help" || arguments.front() == "--version");
-  if (arguments.empty() || (arguments.front().starts_with('-') && !asks)) arguments.insert(arguments.begin(), "trace");
+  const bool assumed = arguments.empty() || (arguments.front().starts_with('-') && !asks);
+  if (assumed) arguments.insert(arguments.begin(), command_name(by_default));
   const CLI::App* command = command_of(app, arguments, options);
   if (options.command == Subcommand::run) options.command_line = cut_command(*command, arguments);
 
@@ -480,7 +477,7 @@ std::expected<Options, NoStart> parse_options(const std::vector<std::string>& gi
   } catch (const CLI::CallForVersion&) {
     return std::unexpected(NoStart{Exit::done, "closewatch " CLOSEWATCH_VERSION "\n"});
   } catch (const CLI::ExtrasError&) {
-    return std::unexpected(NoStart{Exit::usage, unknown_argument(app, command) + see});
+    return std::unexpected(NoStart{Exit::usage, unknown_argument(app, command, assumed) + see});
   } catch (const CLI::Error& error) {
     return std::unexpected(NoStart{Exit::usage, error.what() + see});
   }

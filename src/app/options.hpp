@@ -19,7 +19,7 @@ namespace closewatch {
 /// Exit statuses (contract, section 1). `run` passes COMMAND's own on.
 enum class Exit : std::uint8_t { done = 0, failed = 1, usage = 2, leak = 3, incomplete = 4 };
 
-enum class Subcommand : std::uint8_t { trace, report, run, doctor, demo };
+enum class Subcommand : std::uint8_t { top, trace, report, run, doctor, demo };
 
 struct Options {
   Subcommand command = Subcommand::trace;
@@ -40,6 +40,7 @@ struct Options {
   EventTypes events = EventTypes::all();
   std::chrono::milliseconds leak_after{30'000};  ///< in CLOSE_WAIT, before a socket is judged
   std::chrono::milliseconds sweep{5'000};        ///< at most a quarter of `leak_after`
+  std::chrono::milliseconds interval{1'000};     ///< from one refresh of the screen to the next
   bool stacks = false;
   bool by_process = false;
   bool fail_on_leak = false;
@@ -69,7 +70,9 @@ struct NoStart {
   std::string text;
 };
 
-[[nodiscard]] std::expected<Options, NoStart> parse_options(const std::vector<std::string>& arguments);
+/// `by_default`: the command where none is named; `top` on a terminal, `trace` elsewhere.
+[[nodiscard]] std::expected<Options, NoStart> parse_options(const std::vector<std::string>& arguments,
+                                                            Subcommand by_default = Subcommand::trace);
 
 }  // namespace closewatch
 

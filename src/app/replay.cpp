@@ -4,6 +4,7 @@
 #include "app/clock.hpp"
 #include "app/messages.hpp"
 #include "app/output.hpp"
+#include "app/replay_top.hpp"
 #include "app/report.hpp"
 #include "app/trace.hpp"
 #include "app/values.hpp"
@@ -43,13 +44,6 @@ std::expected<Engine::Settings, Error> rules_of(const Options& options, const Re
               0, "--leak-after takes at least four times as long"});
   rules.detector.leak_after_ns = nanoseconds(options.leak_after);
   return rules;
-}
-
-/// The end of a replay whose result is `status`, unless something was wrong.
-Exit ended(const Replay::Outcome& outcome, Exit status) {
-  if (outcome.failure) return failed(*outcome.failure);
-  if (outcome.fault) return refuse(Exit::failed, message_of(*outcome.fault));
-  return status;
 }
 
 Exit replay_trace(const Options& options, RecordingReader& recording, const Engine::Settings& rules,
@@ -94,6 +88,12 @@ Exit replay_report(const Options& options, RecordingReader& recording, const Eng
 }
 
 }  // namespace
+
+Exit ended(const Replay::Outcome& outcome, Exit status) {
+  if (outcome.failure) return failed(*outcome.failure);
+  if (outcome.fault) return refuse(Exit::failed, message_of(*outcome.fault));
+  return status;
+}
 
 bool Replay::Before::operator()(const Asked& left, const Asked& right) const {
   const auto key = [](const Asked& asked) { return std::tuple{asked.first.pid, asked.first.start_ns, asked.second}; };
@@ -204,8 +204,11 @@ Exit run_replay(const Options& options) {
   if (!output) return refuse(Exit::failed, message_of(output.error()));
   if (is_one_file(same.get(), output->fd()))
     return refuse(Exit::usage, "the results would be written into the recording itself; name another file with -o");
-  return options.command == Subcommand::trace ? replay_trace(options, *recording, *rules, *output)
-                                              : replay_report(options, *recording, *rules, *output);
+  switch (options.command) {
+    case Subcommand::trace: return replay_trace(options, *recording, *rules, *output);
+    case Subcommand::top: return replay_top(options, *recording, *rules, *output);
+    default: return replay_report(options, *recording, *rules, *output);
+  }
 }
 
 }  // namespace closewatch

@@ -21,7 +21,7 @@
 
 namespace closewatch {
 
-/// `closewatch replay FILE -- trace|report`: everything from the options to the exit status.
+/// `closewatch replay FILE -- trace|report|top`: everything from the options to the exit status.
 [[nodiscard]] Exit run_replay(const Options& options);
 
 /// Feeds a recording's inputs in the order in which they were recorded.
@@ -36,6 +36,9 @@ class Replay {
     std::optional<Error> failure; ///< of `between`
   };
   [[nodiscard]] Outcome run();
+
+  /// Until when the recording has been fed, after boot.
+  [[nodiscard]] std::uint64_t time_ns() const { return last_ns_; }
 
  private:
   /// An input that waits until the answers to its questions, which are behind it, have been read.
@@ -60,6 +63,9 @@ class Replay {
   std::uint64_t last_ns_ = 0;
   bool stopped_ = false;
 };
+
+/// The end of a replay whose result is `status`, unless something was wrong.
+[[nodiscard]] Exit ended(const Replay::Outcome& outcome, Exit status);
 
 }  // namespace closewatch
 

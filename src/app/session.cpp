@@ -11,11 +11,9 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -26,12 +24,17 @@ namespace {
 
 /// Records taken between two looks at signals and the output.
 constexpr std::size_t round_size = 16'384;
-/// The kernel side wakes nobody for a little data, and lines are owed within 100 ms.
-constexpr int pulse_ms = 80;
 /// While an event waits for its reset, or for its owner.
 constexpr int short_pulse_ms = 5;
 constexpr std::uint64_t stats_every_ns = 10'000'000'000;
 constexpr std::uint64_t descriptors_every_ns = 10'000'000'000;
+/// Where each sweep is a census: at the namespaces' settings and counters, and for whatever is in none that had
+/// buckets.
+constexpr std::uint64_t look_every_ns = 10'000'000'000;
+/// However many namespaces there are, that takes no more than a tenth of the time.
+constexpr std::uint64_t look_share = 10;
+/// Rounds after which what is not the ring's gets its turn, however much is still in it.
+constexpr int rounds_of_patience = 8;
 /// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
 constexpr std::uint64_t lookups_a_second = 3000;
 constexpr std::chrono::milliseconds patience_at_end{2000};
@@ -47,47 +50,6 @@ std::string processes_missed(const KernelLosses& losses) {
 
 }  // namespace
 
-/// SIGINT, SIGTERM, SIGHUP, SIGWINCH and others that are somebody's to pass on, as a descriptor. Once gone, a second
-/// Ctrl-C ends the program at once.
-class Signals {
- public:
-  explicit Signals(bool passes_on) {
-    sigemptyset(&set_);
-    sigaddset(&set_, SIGWINCH);
-    for (const int signal : {SIGINT, SIGTERM}) add_unless_ignored(signal);
-    if (passes_on)
-      for (const int signal : passed_on) add_unless_ignored(signal);
-    add_unless_ignored(SIGHUP);
-    sigprocmask(SIG_BLOCK, &set_, &before_);
-    fd_ = signalfd(-1, &set_, SFD_NONBLOCK | SFD_CLOEXEC);
-  }
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
-  ~Signals() {
-    release();
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int fd() const { return fd_; }
-  void release() const { sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  [[nodiscard]] std::optional<signalfd_siginfo> next() const {
-    signalfd_siginfo info{};
-    if (::read(fd_, &info, sizeof info) != sizeof info) return std::nullopt;
-    return info;
-  }
-
- private:
-  /// nohup(1) has SIGHUP ignored, a shell SIGINT of what it runs in the background; blocked they would come all the
-  /// same.
-  void add_unless_ignored(int signal) {
-    struct sigaction action{};
-    if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) sigaddset(&set_, signal);
-  }
-
-  sigset_t set_{};
-  sigset_t before_{};
-  int fd_ = -1;
-};
-
 Session::Session(KernelSource& source, Feed& feed, const Settings& settings)
     : source_(source), feed_(feed), engine_(feed.engine()), writer_(feed.writer()), settings_(settings) {
   feed_.answers_by([this](const Identity& who) { return answer(who); });
@@ -99,10 +61,11 @@ void Session::record_to(RecordingWriter& recording, RecordingHead head) {
 }
 
 std::expected<void, Error> Session::run(Started started) {
-  const Signals signals{
-      static_cast<bool>(on_signal_)};  // from here on: a Ctrl-C during the first walk ends the watching as any other
+  // From here on: a Ctrl-C during the first walk ends the watching as any other.
+  const Signals signals{static_cast<bool>(on_signal_), static_cast<bool>(on_stop_)};
   if (auto done = start(std::move(started)); !done) return done;
   auto looped = loop(signals);
+  if (on_ending_) on_ending_();
   signals.release();
   auto stopped = stop();
   return looped ? std::move(stopped) : std::move(looped);
@@ -116,8 +79,9 @@ std::expected<void, Error> Session::start(Started started) {
     feed_.record_to(recording_);
   }
   tick(began_ns_);
-  if (auto walked = walk(Walk::everything); !walked) return walked;
+  if (auto walked = walk(Walk::everything, true); !walked) return walked;
   check_losses();
+  next_look_ns_ = now_ns() + look_every_ns;
   started.time_ns = now_ns();
   last_usage_ns_ = started.time_ns;
   feed_.step(started);
@@ -131,25 +95,20 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
   const auto over = [&] { return settings_.duration && now_ns() - began_ns >= nanoseconds(*settings_.duration); };
   if (!settings_.quiet) spdlog::info("watching the TCP close path; Ctrl-C ends it");
   if (on_started_) on_started_();
+  int behind = 0;  // rounds in a row that left something in the ring
   for (bool more = false;;) {
     if (auto pumped = pump(); !pumped) return pumped;
     if (over()) return {};
     // A pipe whose reader has gone says so (POLLERR) also while nothing is to be written.
-    std::array<pollfd, 4> entries{{{source_.event_fd(), POLLIN, 0},
-                                   {signals.fd(), POLLIN, 0},
-                                   {writer_.fd(), static_cast<short>(writer_.waiting() ? POLLOUT : 0), 0},
-                                   {end_fd_, POLLIN, 0}}};
+    constexpr std::size_t ours = 4;
+    std::vector<pollfd> entries{{source_.event_fd(), POLLIN, 0},
+                                {signals.fd(), POLLIN, 0},
+                                {writer_.fd(), static_cast<short>(writer_.waiting() ? POLLOUT : 0), 0},
+                                {end_fd_, POLLIN, 0}};
+    for (const Companion& one : companions_) entries.push_back({one.fd, one.wanted(), 0});
     if (poll(entries.data(), entries.size(), patience(more)) < 0 && errno != EINTR)
       return std::unexpected(Error{"wait for events", errno, ""});
-    while (const auto signal = signals.next()) {
-      if (signal->ssi_signo == SIGWINCH) {
-        if (on_resize_) on_resize_();
-      } else if (on_signal_) {
-        on_signal_(*signal);
-      } else {
-        return {};
-      }
-    }
+    if (!take_signals(signals)) return {};
     if (entries[3].revents != 0) return {};
     if ((entries[2].revents & POLLERR) != 0) return std::unexpected(Error{"write the output", EPIPE, ""});
     more = drain();
@@ -158,8 +117,31 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
     check_losses();
     check_output();
     check_recording();
-    if (on_pulse_) on_pulse_();
+    for (std::size_t at = 0; at < companions_.size(); ++at)
+      if (const short come = entries[ours + at].revents; come != 0 && !companions_[at].come(come)) return {};
+    behind = more ? behind + 1 : 0;
+    if (on_pulse_ && behind % rounds_of_patience == 0) on_pulse_();
   }
+}
+
+/// False: one of them ends the watching.
+bool Session::take_signals(const Signals& signals) {
+  while (const auto signal = signals.next()) {
+    if (signal->ssi_signo == SIGWINCH) {
+      if (on_resize_) on_resize_();
+    } else if (on_signal_) {
+      on_signal_(*signal);
+    } else if (signal->ssi_signo == SIGTSTP) {
+      on_stop_();
+      signals.stop();
+      on_continue_();
+    } else if (signal->ssi_signo == SIGCONT) {
+      on_continue_();
+    } else {
+      return false;
+    }
+  }
+  return true;
 }
 
 std::expected<void, Error> Session::pump() {
@@ -170,7 +152,7 @@ std::expected<void, Error> Session::pump() {
 std::expected<void, Error> Session::stop() {
   drain_all();
   check_losses();  // the last walk is the one that rebuilds the tables
-  if (auto walked = walk(Walk::everything); !walked) {
+  if (auto walked = walk(Walk::everything, true); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
                  std::strerror(walked.error().code));
@@ -215,7 +197,11 @@ void Session::sweep_when_due() {
   // What was lost is found by a walk over all: where it failed, the next sweep is one.
   const bool tables = (wanted && wanted->tables) || (due && owes_tables_);
   const bool owners = wanted && !tables;
-  if (auto walked = walk(tables ? Walk::everything : owners ? Walk::owners : Walk::sweep); !walked) {
+  const bool census = due && settings_.census && settings_.census_at_sweeps;
+  const bool looks = census && now_ns() >= next_look_ns_;
+  const std::uint64_t began_ns = now_ns();
+  const Walk what = tables || looks ? Walk::everything : owners ? Walk::owners : Walk::sweep;
+  if (auto walked = walk(what, census || what == Walk::everything); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what was to be seen by it is not", walked.error().operation,
                  std::strerror(walked.error().code));
@@ -227,11 +213,12 @@ void Session::sweep_when_due() {
   if (due && settings_.census && now_ns() >= descriptors_counted_ns_ + descriptors_every_ns) count_descriptors(false);
   // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
   if (due) next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
+  if (looks) next_look_ns_ = now_ns() + std::max(look_every_ns, look_share * (now_ns() - began_ns));
 }
 
-std::expected<void, Error> Session::walk(Walk what) {
+std::expected<void, Error> Session::walk(Walk what, bool with_census) {
   const std::uint64_t began_ns = now_ns();
-  const bool census = what == Walk::everything && settings_.census;
+  const bool census = with_census && settings_.census;
   if (what != Walk::owners)
     if (auto walked = walk_tables(what == Walk::everything); !walked) return walked;
   std::size_t rows = 0;
@@ -375,7 +362,7 @@ void Session::check_recording() {
 
 int Session::patience(bool more) const {
   if (more) return 0;
-  const int pulse = engine_.holds_back() ? short_pulse_ms : pulse_ms;
+  const int pulse = engine_.holds_back() ? short_pulse_ms : static_cast<int>(settings_.pulse.count());
   // A sweep that comes late is a finding that comes late.
   const std::uint64_t now = now_ns();
   if (now >= next_sweep_ns_) return 0;

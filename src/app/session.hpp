@@ -35,8 +35,11 @@ class Session {
     bool looks_up_pids = true;         ///< false outside the initial pid namespace
     bool quiet = false;
     bool census = false;  ///< the first and the last walk bring rows of every state
+    bool census_at_sweeps = false;  ///< and each sweep does; now and then one looks at every network namespace
     std::uint32_t ring_bytes = 0;
     std::chrono::milliseconds sweep{5000};  ///< from one walk over the sockets to the next
+    /// The kernel side wakes nobody for a little data, and lines are owed within 100 ms.
+    std::chrono::milliseconds pulse{80};
     std::optional<std::chrono::milliseconds> duration;
     std::vector<std::string> limits;  ///< what a missing privilege keeps from us, in sentences
   };
@@ -52,11 +55,28 @@ class Session {
   /// Called when the screen's size has changed.
   void on_resize(std::function<void()> callback) { on_resize_ = std::move(callback); }
 
+  /// The program is to be stopped (Ctrl-Z) and goes on: `stop` gives a screen back, `go_on` takes it again.
+  void gives_way(std::function<void()> stop, std::function<void()> go_on) {
+    on_stop_ = std::move(stop);
+    on_continue_ = std::move(go_on);
+  }
+
+  /// Somebody else's descriptor, looked at in each round once the ring has been read.
+  struct Companion {
+    int fd = -1;
+    std::function<short()> wanted;    ///< what to wait for, as poll(2) has it
+    std::function<bool(short)> come;  ///< what has come; false ends the watching
+  };
+  void looks_at(Companion companion) { companions_.push_back(std::move(companion)); }
+
   /// Called once everything is attached and what was there before has been walked.
   void on_started(std::function<void()> callback) { on_started_ = std::move(callback); }
 
   /// Called some ten times a second while it watches.
   void on_pulse(std::function<void()> callback) { on_pulse_ = std::move(callback); }
+
+  /// Called when the watching is over, before what is left to be done at its end.
+  void on_ending(std::function<void()> callback) { on_ending_ = std::move(callback); }
 
   /// Answers what the addresses of a stack are; without it nobody does. `meet` is called for each process at its first
   /// sight, since it may be gone when it is asked for.
@@ -79,12 +99,13 @@ class Session {
  private:
   [[nodiscard]] std::expected<void, Error> start(Started started);
   [[nodiscard]] std::expected<void, Error> loop(const Signals& signals);
+  [[nodiscard]] bool take_signals(const Signals& signals);
   [[nodiscard]] std::expected<void, Error> pump();
   [[nodiscard]] std::expected<void, Error> stop();
   /// sweep: the TCP tables of the network namespaces that have TIME_WAIT buckets too; everything: of all of them, and
   /// every state where asked for.
   enum class Walk { owners, sweep, everything };
-  [[nodiscard]] std::expected<void, Error> walk(Walk what);
+  [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census);
   void sweep_when_due();
   void count_descriptors(bool sockets_too);
   /// Of every network namespace, or of those that have TIME_WAIT buckets.
@@ -111,12 +132,17 @@ class Session {
   std::function<void()> on_resize_;
   std::function<void()> on_started_;
   std::function<void()> on_pulse_;
+  std::function<void()> on_ending_;
+  std::function<void()> on_stop_;
+  std::function<void()> on_continue_;
+  std::vector<Companion> companions_;
   std::function<Stack(const RawStack&)> name_stack_;
   std::function<void(const Identity&)> on_process_;
   std::function<void(const signalfd_siginfo&)> on_signal_;
   int end_fd_ = -1;
   std::uint64_t began_ns_ = 0;
   std::uint64_t next_sweep_ns_ = 0;
+  std::uint64_t next_look_ns_ = 0;
   std::uint64_t failed_walks_ = 0;
   bool owes_tables_ = false;  ///< a walk over all failed
   std::uint64_t descriptors_counted_ns_ = 0;

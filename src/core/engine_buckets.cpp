@@ -75,8 +75,12 @@ void Engine::on(const NamespaceGone& gone, std::vector<Fact>& facts) {
   without_port_.erase(gone.netns);
 }
 
-// A census looks at all that can be entered: whoever is not among them is gone, and its number is given out again.
+// A census that looks at namespaces looks at all that can be entered: whoever is not among them is gone, and its number
+// is given out again. One that looks at none (a sweep's) tells nothing of them.
 void Engine::forget_namespaces(std::uint64_t before_ns) {
+  const bool looked = std::any_of(namespaces_seen_ns_.begin(), namespaces_seen_ns_.end(),
+                                  [&](const auto& entry) { return entry.second >= before_ns; });
+  if (!looked) return;
   std::erase_if(namespaces_seen_ns_, [&](const auto& entry) {
     if (entry.second >= before_ns) return false;
     namespaces_.erase(entry.first);

@@ -196,4 +196,11 @@ std::expected<Descriptor, Error> open_for_writing(const std::string& path, mode_
   return Walk{path, mode}.run();
 }
 
+std::expected<Descriptor, Error> make_new_file(const std::string& path) {
+  constexpr mode_t owner_alone = 0600;
+  Descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, owner_alone)};
+  if (!file.is_open()) return std::unexpected(Error{"write " + path, errno, ""});
+  return file;
+}
+
 }  // namespace closewatch

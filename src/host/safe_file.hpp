@@ -24,6 +24,9 @@ namespace closewatch {
 /// followed as ever. A FIFO waits for its reader.
 [[nodiscard]] std::expected<Descriptor, Error> open_for_writing(const std::string& path, mode_t mode);
 
+/// One that there was not, for its owner alone: no name that is there already is followed, or written to.
+[[nodiscard]] std::expected<Descriptor, Error> make_new_file(const std::string& path);
+
 }  // namespace closewatch
 
 #endif

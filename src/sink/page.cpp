@@ -60,11 +60,19 @@ void Page::wrap(std::size_t indent, std::size_t hanging, std::string_view text, 
 void Page::row(std::string_view text, Colour colour) { put(text, colour); }
 
 void Page::put(std::string_view line, Colour colour) {
-  const bool coloured = coloured_ && colour != Colour::none;
-  if (coloured) text_ += code(colour);
-  text_ += line.substr(0, line.find_last_not_of(' ') + 1);
-  if (coloured) text_ += "\x1b[0m";
-  text_.push_back('\n');
+  lines_.push_back({std::string{line.substr(0, line.find_last_not_of(' ') + 1)}, colour});
+}
+
+std::string Page::text() const {
+  std::string text;
+  for (const Line& line : lines_) {
+    const bool coloured = coloured_ && line.colour != Colour::none;
+    if (coloured) text += code(line.colour);
+    text += line.text;
+    if (coloured) text += "\x1b[0m";
+    text.push_back('\n');
+  }
+  return text;
 }
 
 }  // namespace closewatch

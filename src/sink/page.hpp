@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace closewatch {
 
@@ -25,8 +26,15 @@ class Page {
   }
   /// As it is: a row of a table.
   void row(std::string_view text, Colour colour = Colour::none);
-  void blank() { text_.push_back('\n'); }
-  [[nodiscard]] const std::string& text() const { return text_; }
+  void blank() { lines_.emplace_back(); }
+
+  struct Line {
+    std::string text;
+    Colour colour = Colour::none;
+  };
+  [[nodiscard]] const std::vector<Line>& lines() const { return lines_; }
+  /// As a terminal or a file takes it: each line ended by a line feed, in colour where that was asked for.
+  [[nodiscard]] std::string text() const;
 
  private:
   void wrap(std::size_t indent, std::size_t hanging, std::string_view text, Colour colour);
@@ -34,7 +42,7 @@ class Page {
 
   std::size_t width_;
   bool coloured_;
-  std::string text_;
+  std::vector<Line> lines_;
 };
 
 }  // namespace closewatch

@@ -7,6 +7,7 @@
 #include <fmt/compile.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace closewatch {
 namespace {
@@ -14,9 +15,33 @@ namespace {
 constexpr std::size_t groups_shown = 5;
 constexpr std::size_t examples_shown = 2;
 
+Colour colour_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::leak: return Colour::red;
+    case Verdict::stuck: return Colour::yellow;
+    case Verdict::ok: return Colour::none;
+  }
+  std::unreachable();
+}
+
+std::string_view end_text(EndOfFile eof) {
+  switch (eof) {
+    case EndOfFile::read: return "end read";
+    case EndOfFile::peeked: return "end peeked at";
+    case EndOfFile::consumed: return "end consumed";
+    case EndOfFile::unread: return "end not read";
+    case EndOfFile::unknown: break;
+  }
+  return "end: not known";
+}
+
 }  // namespace
 
 void CloseWaitText::write(const CloseWaitReport& close_wait) {
+  if (detail_ == Detail::whole) {
+    for (const GroupReport& one : close_wait.groups) group(one);
+    return;
+  }
   std::size_t groups = 0;
   for (const GroupReport& one : close_wait.groups)
     if (one.verdict != Verdict::ok && ++groups <= groups_shown) group(one);
@@ -27,9 +52,12 @@ void CloseWaitText::write(const CloseWaitReport& close_wait) {
 }
 
 std::string CloseWaitText::headline(const GroupReport& group) const {
-  const std::string_view one = group.verdict == Verdict::leak ? "leaked socket" : "stuck socket";
+  const std::string_view one = group.verdict == Verdict::leak    ? "leaked socket"
+                               : group.verdict == Verdict::stuck ? "stuck socket"
+                                                                 : "socket";
   const std::string_view all = group.count == 1 ? "" : "all ";
   std::string text = words::count(group.count, one);
+  if (group.verdict == Verdict::ok) text += " not at fault so far";
   const bool end_read = group.stacks && group.stacks->end_read && !group.stacks->end_read->frames.empty();
   if (group.kind == Kind::eof_ignored && end_read)
     text += fmt::format(FMT_COMPILE(", {}read to the end at {} and not closed"), all,
@@ -46,7 +74,7 @@ std::string CloseWaitText::headline(const GroupReport& group) const {
 }
 
 void CloseWaitText::group(const GroupReport& group) {
-  page_.item(2, headline(group), group.verdict == Verdict::leak ? Colour::red : Colour::yellow);
+  page_.item(2, headline(group), colour_of(group.verdict));
   if (advised_.insert(group.kind).second) {
     const auto [meaning, remedy] = advice(group.kind);
     page_.paragraph(4, fmt::format(FMT_COMPILE("{} {}"), meaning, remedy));
@@ -62,8 +90,8 @@ void CloseWaitText::group(const GroupReport& group) {
   if (group.stacks && group.stacks->opened)
     page_.item(
         4, (group.side == Role::accept ? "first used: " : "opened: ") + words::frames(*group.stacks->opened, utf8_));
-  for (std::size_t at = 0; at < std::min(group.sockets.size(), examples_shown); ++at)
-    example(group.sockets[at], group.side);
+  const std::size_t shown = detail_ == Detail::whole ? group.sockets.size() : examples_shown;
+  for (std::size_t at = 0; at < std::min(group.sockets.size(), shown); ++at) example(group.sockets[at], group.side);
 }
 
 /// Nobody holds what waits in an accept queue, so the one that should accept it is named here. A queue is full where it
@@ -92,6 +120,7 @@ void CloseWaitText::example(const SocketReport& socket, Role side) {
   if (condition.unsent_bytes != 0) text += ", " + bytes_text(condition.unsent_bytes) + " unsent";
   if (condition.probes != 0) text += ", " + words::count(condition.probes, "probe");
   if (condition.retransmits != 0) text += ", " + words::count(condition.retransmits, "retransmission");
+  if (detail_ == Detail::whole) text += fmt::format(FMT_COMPILE(", {}"), end_text(condition.eof));
   page_.item(4, text);
 }
 

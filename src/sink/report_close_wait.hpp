@@ -8,14 +8,18 @@
 
 #include <closewatch/core/report.hpp>
 
+#include <cstdint>
 #include <set>
 #include <string>
 
 namespace closewatch {
 
+/// worst: what is wrong, with a few examples. whole: all there is.
+enum class Detail : std::uint8_t { worst, whole };
+
 class CloseWaitText {
  public:
-  CloseWaitText(Page& page, bool utf8) : page_(page), utf8_(utf8) {}
+  CloseWaitText(Page& page, bool utf8, Detail detail = Detail::worst) : page_(page), utf8_(utf8), detail_(detail) {}
 
   /// Of a process or a workload. Advice on a kind is given once.
   void write(const CloseWaitReport& close_wait);
@@ -29,6 +33,7 @@ class CloseWaitText {
 
   Page& page_;
   bool utf8_;
+  Detail detail_;
   std::set<Kind> advised_;
 };
 

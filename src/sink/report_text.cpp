@@ -2,8 +2,8 @@
 #include "sink/report_text.hpp"
 
 #include "sink/page.hpp"
-#include "sink/pattern.hpp"
 #include "sink/report_close_wait.hpp"
+#include "sink/report_rows.hpp"
 #include "sink/report_time_wait.hpp"
 #include "sink/report_words.hpp"
 
@@ -25,10 +25,7 @@ constexpr std::size_t healthy_shown_below_trouble = 4;
 
 /// What the table has of a workload or of a process.
 struct Row {
-  std::string name;
-  std::string end;    ///< of a workload: its port, or whom it connects to
-  std::string where;  ///< container and cgroup; what is run, for a process
-  std::string count;  ///< of processes, or the pid
+  RowName name;
   const Findings* findings = nullptr;
 };
 
@@ -45,16 +42,6 @@ Colour colour_of(const Row& row) {
   if (close_wait.leaked != 0) return Colour::red;
   const Colour ports = port_colour(*row.findings);
   return close_wait.stuck != 0 && ports == Colour::none ? Colour::yellow : ports;
-}
-
-/// "65535/1M": limits are round numbers.
-std::string limit_text(std::uint64_t limit) {
-  if (limit >= 1'048'576) return fmt::format(FMT_COMPILE("{}M"), limit / 1'048'576);
-  return limit >= 100'000 ? fmt::format(FMT_COMPILE("{}k"), limit / 1000) : fmt::format(FMT_COMPILE("{}"), limit);
-}
-
-std::string descriptors_text(const std::optional<DescriptorUse>& use) {
-  return use ? fmt::format(FMT_COMPILE("{}/{}"), use->open, limit_text(use->soft_limit)) : "-";
 }
 
 std::string_view trend_of(const CloseWaitReport& close_wait) {
@@ -91,9 +78,9 @@ class Text {
   void row(const Row& row);
   void details(const Row& row);
   [[nodiscard]] std::vector<Row> rows() const;
-  [[nodiscard]] Row row_of(const WorkloadReport& report) const;
-  [[nodiscard]] Row row_of(const ProcessReport& report) const;
-  [[nodiscard]] std::string name_of(const Row& row, std::size_t width) const;
+  [[nodiscard]] std::string name_in(const Row& row, std::size_t width) const {
+    return in_columns(row.name, width, style_.utf8);
+  }
   [[nodiscard]] std::string name_or_line_of(const Row& row);
   [[nodiscard]] std::string show(std::string_view text) const { return printable(text, style_.utf8, 0); }
 
@@ -159,53 +146,12 @@ void Text::verdict() {
 std::vector<Row> Text::rows() const {
   std::vector<Row> out;
   if (by_ == ReportRows::workload)
-    for (const WorkloadReport& workload : report_.workloads) out.push_back(row_of(workload));
+    for (const WorkloadReport& workload : report_.workloads)
+      out.push_back({name_of(workload, style_.utf8), &workload.findings});
   else
-    for (const ProcessReport& process : report_.processes) out.push_back(row_of(process));
+    for (const ProcessReport& process : report_.processes)
+      out.push_back({name_of(process, style_.utf8), &process.findings});
   return out;
-}
-
-Row Text::row_of(const WorkloadReport& report) const {
-  const Workload& workload = report.workload;
-  Row row;
-  row.name = workload.executable.empty() ? (report.processes == 0 ? "unknown" : "others")
-                                         : show(words::base_name(workload.executable));
-  if (workload.service.side != Role::unknown) row.end = service_text(workload.service);
-  if (workload.container) row.where = "container " + show(*workload.container);
-  if (!workload.cgroup.empty() && workload.cgroup != "/")
-    row.where += (row.where.empty() ? "" : ", ") + show(workload.cgroup);
-  row.count = fmt::format(FMT_COMPILE("{}"), report.processes);
-  row.findings = &report.findings;
-  return row;
-}
-
-Row Text::row_of(const ProcessReport& report) const {
-  Row row;
-  row.findings = &report.findings;
-  row.name = "unknown";
-  row.count = "-";
-  if (!report.process) return row;
-  const ProcessDetails& details = report.process->entry->details;
-  row.name = show(text(report.process->identity.comm));
-  constexpr std::size_t command_line_shown = 120;  // a JVM's is as long as the rest of the report
-  const std::string command = show(details.cmdline.value_or(details.exe.value_or("")));
-  row.where =
-      command.size() <= command_line_shown ? command : printable(command, style_.utf8, command_line_shown) + " ...";
-  if (details.container) row.where += (row.where.empty() ? "container " : ", container ") + show(*details.container);
-  row.count = fmt::format(FMT_COMPILE("{}"), report.process->identity.key.pid);
-  return row;
-}
-
-/// Both parts in one column: the name gives way first, then the beginning of the address.
-std::string Text::name_of(const Row& row, std::size_t width) const {
-  if (row.end.empty()) return printable(row.name, style_.utf8, width);
-  constexpr std::size_t name_at_least = 8;
-  const std::size_t free = width > row.end.size() + 1 ? width - row.end.size() - 1 : 0;
-  const std::size_t for_name = std::min(columns_of(row.name), std::max(name_at_least, free));
-  std::string end = row.end;
-  const std::size_t for_end = width - for_name - 1;
-  if (end.size() > for_end) end = (style_.utf8 ? "…" : "~") + end.substr(end.size() - for_end + 1);
-  return printable(printable(row.name, style_.utf8, for_name) + " " + end, style_.utf8, width);
 }
 
 void Text::table() {
@@ -255,13 +201,13 @@ void Text::row(const Row& row) {
   const std::string fds = descriptors_text(row.findings->descriptors);
   const std::uint64_t time_wait = row.findings->time_wait.now;
   if (style_.wide)
-    page_.row(
-        fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:<8} {:>9} {:>9}"), name_of(row, 51), row.count,
-                    close_wait.now, close_wait.leaked, close_wait.stuck, oldest, trend_of(close_wait), time_wait, fds),
-        colour_of(row));
+    page_.row(fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:<8} {:>9} {:>9}"), name_in(row, 51),
+                          row.name.count, close_wait.now, close_wait.leaked, close_wait.stuck, oldest,
+                          trend_of(close_wait), time_wait, fds),
+              colour_of(row));
   else
-    page_.row(fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:>9} {:>9}"), name_or_line_of(row), row.count,
-                          close_wait.now, close_wait.leaked, close_wait.stuck, oldest, time_wait, fds),
+    page_.row(fmt::format(FMT_COMPILE("{} {:>7} {:>10} {:>6} {:>5} {:>7} {:>9} {:>9}"), name_or_line_of(row),
+                          row.name.count, close_wait.now, close_wait.leaked, close_wait.stuck, oldest, time_wait, fds),
               colour_of(row));
 }
 
@@ -269,14 +215,14 @@ void Text::row(const Row& row) {
 std::string Text::name_or_line_of(const Row& row) {
   constexpr std::size_t width = 20;
   constexpr std::size_t screen = 80;
-  const std::size_t columns = columns_of(row.name) + (row.end.empty() ? 0 : 1 + columns_of(row.end));
-  if (columns <= width || !is_troubled(row)) return name_of(row, width);
-  page_.row(name_of(row, std::min(columns, screen)), colour_of(row));
+  const std::size_t columns = columns_of(row.name.name) + (row.name.end.empty() ? 0 : 1 + columns_of(row.name.end));
+  if (columns <= width || !is_troubled(row)) return name_in(row, width);
+  page_.row(name_in(row, std::min(columns, screen)), colour_of(row));
   return std::string(width, ' ');
 }
 
 void Text::details(const Row& row) {
-  if (!row.where.empty()) page_.item(2, row.where);
+  if (!row.name.where.empty()) page_.item(2, row.name.where);
   close_wait_.write(row.findings->close_wait);
   const auto& use = row.findings->descriptors;
   if (use && use->seconds_left && *use->seconds_left < 100 * 86'400.0)

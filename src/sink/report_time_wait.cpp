@@ -168,12 +168,18 @@ void TimeWaitText::summary(const Report& report) {
 }
 
 void TimeWaitText::write(const Findings& findings) {
-  if (is_near_end(findings)) ports(findings.time_wait);
-  piles(findings);
-  aborts(findings);
+  if (is_near_end(findings)) ports(findings.time_wait, true);
+  piles(findings, worth_a_word);
+  aborts(findings, worth_a_word);
 }
 
-void TimeWaitText::ports(const TimeWaitReport& time_wait) {
+void TimeWaitText::write_whole(const Findings& findings) {
+  if (findings.time_wait.now != 0 || is_near_end(findings)) ports(findings.time_wait, is_near_end(findings));
+  piles(findings, 1);
+  aborts(findings, 1);
+}
+
+void TimeWaitText::ports(const TimeWaitReport& time_wait, bool advises) {
   std::string text = fmt::format(FMT_COMPILE("{} in TIME_WAIT"), time_wait.now);
   if (time_wait.now == 0)
     text = "none in TIME_WAIT, on a route that runs out of ports";
@@ -186,7 +192,7 @@ void TimeWaitText::ports(const TimeWaitReport& time_wait) {
   if (all.size() > endpoints_shown)
     page_.paragraph(
         4, fmt::format(FMT_COMPILE("and {} (--json has all)"), words::count(all.size() - endpoints_shown, "more end")));
-  if (std::exchange(advised_, true)) return;
+  if (!advises || std::exchange(advised_, true)) return;
   page_.paragraph(4, what_helps);
   page_.paragraph(4, what_does_not);
 }
@@ -203,23 +209,23 @@ void TimeWaitText::endpoint(const TimeWaitEndpoint& endpoint) {
   page_.item(4, text, !near ? Colour::none : is_urgent(*endpoint.ports) ? Colour::red : Colour::yellow);
 }
 
-void TimeWaitText::piles(const Findings& findings) {
+void TimeWaitText::piles(const Findings& findings, std::uint64_t at_least) {
   const auto [orphaned, living] = findings.fin_wait2;
-  if (living >= worth_a_word)
+  if (living >= at_least)
     page_.item(2, fmt::format(FMT_COMPILE("{} in FIN_WAIT2, shut down for writing and never closed: no timer ends "
                                           "them; call close()"),
                               living));
-  if (orphaned >= worth_a_word)
+  if (orphaned >= at_least)
     page_.item(2, fmt::format(FMT_COMPILE("{} in FIN_WAIT2, closed here and not by the peer: tcp_fin_timeout ends "
                                           "them"),
                               orphaned));
   for (const auto& [state, why] : pile_words)
-    if (const std::uint64_t count = count_of(findings, state); count >= worth_a_word)
+    if (const std::uint64_t count = count_of(findings, state); count >= at_least)
       page_.item(2, fmt::format(FMT_COMPILE("{} in {}: {}"), count, name(state), why));
 }
 
-void TimeWaitText::aborts(const Findings& findings) {
-  if (aborts_of(findings) < worth_a_word) return;
+void TimeWaitText::aborts(const Findings& findings, std::uint64_t at_least) {
+  if (aborts_of(findings) < at_least) return;
   std::string text = words::count(aborts_of(findings), "abort") + ": ";
   std::string_view comma = "";
   for (std::size_t ending = 0; ending < findings.endings.size(); ++ending) {

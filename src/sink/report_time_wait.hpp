@@ -29,15 +29,17 @@ class TimeWaitText {
 
   /// What is worth telling of a process or a workload; nothing as a rule.
   void write(const Findings& findings);
+  /// All there is of it, worth a word or not.
+  void write_whole(const Findings& findings);
   /// Of the whole report, below its verdict.
   void summary(const Report& report);
   [[nodiscard]] bool has_told_ports() const { return advised_; }
 
  private:
-  void ports(const TimeWaitReport& time_wait);
+  void ports(const TimeWaitReport& time_wait, bool advises);
   void endpoint(const TimeWaitEndpoint& endpoint);
-  void piles(const Findings& findings);
-  void aborts(const Findings& findings);
+  void piles(const Findings& findings, std::uint64_t at_least);
+  void aborts(const Findings& findings, std::uint64_t at_least);
 
   Page& page_;
   bool utf8_;

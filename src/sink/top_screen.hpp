@@ -2,9 +2,12 @@
 #ifndef CLOSEWATCH_SINK_TOP_SCREEN_HPP
 #define CLOSEWATCH_SINK_TOP_SCREEN_HPP
 
-// What `top` shows and how keys change it: view, size and what was typed in, a frame out. It touches no terminal.
+// What `top` shows and how keys change it: view, size and what was typed in, a grid out. It touches no terminal.
 
-#include "sink/frame.hpp"
+#include "sink/grid.hpp"
+#include "sink/page.hpp"
+#include "sink/report_rows.hpp"
+#include "sink/top_columns.hpp"
 
 #include <closewatch/core/top.hpp>
 
@@ -23,22 +26,6 @@ struct KeyPress {
   std::string character;  ///< in UTF-8, of Key::character
 };
 
-enum class TopColumn : std::uint8_t {
-  trouble,  ///< as the report orders them: the worst first
-  name,
-  processes,
-  established,
-  close_wait,
-  leaked,
-  oldest,
-  time_wait,
-  time_wait_rate,
-  fin_wait2,
-  last_ack,
-  abort_rate,
-  descriptors,
-};
-
 class TopScreen {
  public:
   struct Style {
@@ -52,51 +39,60 @@ class TopScreen {
   explicit TopScreen(Style style) : style_(style) {}
 
   Wish take(const KeyPress& press, const TopView& view, Size size);
-  [[nodiscard]] Frame draw(const TopView& view, Size size) const;
+  [[nodiscard]] Grid draw(const TopView& view, Size size) const;
 
   /// The picture stands; what is to be shown afterwards goes on being collected.
   [[nodiscard]] bool is_paused() const { return paused_; }
+  /// A row is open: its groups are to have all their sockets (ReportFrame::verbose).
+  [[nodiscard]] bool is_open() const { return opened_.has_value(); }
   /// A line for the foot of the screen until the next key: where the report was written, or why not.
   void say(std::string text) { said_ = std::move(text); }
 
  private:
-  /// A row of the report with its pace, in the order and choice of the screen.
+  /// A row of the report with its pace. Names are made for those alone that are shown or compared: there may be tens of
+  /// thousands.
   struct Line {
-    std::string key;
-    std::string name;  ///< printable
-    std::string where;
-    std::string processes;
+    std::size_t at = 0;  ///< in the report
     const Findings* findings = nullptr;
     const TopPace* pace = nullptr;
   };
 
   [[nodiscard]] std::vector<Line> lines(const TopView& view) const;
-  [[nodiscard]] bool is_wanted(const Line& line) const;
-  void sort(std::vector<Line>& lines) const;
-  void head(Frame& frame, const TopView& view) const;
-  void table(Frame& frame, const TopView& view) const;
-  void row(Frame& frame, std::size_t at, const Line& line, const std::vector<TopColumn>& columns, bool chosen) const;
-  void opened(Frame& frame, const TopView& view) const;
-  void help(Frame& frame) const;
-  void foot(Frame& frame, std::size_t all, std::size_t shown) const;
-  [[nodiscard]] std::vector<std::string> inside(const TopView& view, std::size_t columns) const;
+  [[nodiscard]] std::string key_of(const TopView& view, const Line& line) const;
+  [[nodiscard]] RowName name_of(const TopView& view, const Line& line) const;
+  [[nodiscard]] bool is_wanted(const RowName& name) const;
+  void sort(const TopView& view, std::vector<Line>& lines) const;
+  [[nodiscard]] std::size_t chosen_of(const TopView& view, const std::vector<Line>& lines) const;
+
+  void head(Grid& grid, const TopView& view) const;
+  void titles(Grid& grid, const std::vector<PlacedColumn>& columns) const;
+  void table(Grid& grid, const TopView& view, const std::vector<Line>& lines) const;
+  void row(Grid& grid, std::size_t at, const TopView& view, const Line& line, const std::vector<PlacedColumn>& columns,
+           bool chosen) const;
+  void inside(Grid& grid, const TopView& view) const;
+  void help(Grid& grid) const;
+  void foot(Grid& grid, std::size_t shown, std::size_t all) const;
+  void show(Grid& grid, const std::vector<Page::Line>& text) const;
+  [[nodiscard]] std::vector<Page::Line> inside_text(const TopView& view, std::size_t columns) const;
+  [[nodiscard]] Page::Line nearest(const TopView& view) const;
 
   void type(const KeyPress& press);
   Wish command(char key, const TopView& view);
   void move(const KeyPress& press, const TopView& view, Size size);
-  void choose(const std::vector<Line>& lines, std::size_t at);
-  [[nodiscard]] std::size_t chosen_of(const std::vector<Line>& lines) const;
+  void move_in(const KeyPress& press, std::size_t lines, std::size_t page);
 
   Style style_;
   bool by_process_ = false;
-  TopColumn sorted_by_ = TopColumn::trouble;
+  TopColumn sorted_by_ = TopColumn::verdict;
   bool reversed_ = false;
   bool paused_ = false;
   bool helps_ = false;
-  bool types_ = false;       ///< the filter is being typed
+  bool types_ = false;  ///< the filter is being typed
   std::string filter_;
-  std::string chosen_;       ///< the key of the row under the cursor; empty: the first
+  std::string chosen_;  ///< the key of the row under the cursor; empty: the first
+  std::size_t chosen_at_ = 0;  ///< where it was: its place is taken by another when it goes
   std::optional<std::string> opened_;  ///< the key of the row that is looked into
+  std::string opened_name_;
   std::size_t scrolled_ = 0;  ///< lines, inside a row and of the help
   std::string said_;
 };

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`closewatch demo`: each of its programs is told by its name with the right verdict, and none of them is ever left."""
 import os
+import shlex
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from cases_privileges import other_user, sets_of, status_of
 from cases_run import demand, refusal, without
 from harness import Watch, alive, poll, sees_use
 from leaklib import document
+from screenlib import Screen
 
 PROGRAMS = {"demo", "demo-peers", "demo-healthy", "demo-churner", "demo-forgets", "demo-unread", "demo-hangs",
             "demo-pool", "demo-inherits", "demo-heir", "demo-dead", "demo-in-flight", "demo-backlog", "demo-blocked",
@@ -204,6 +206,56 @@ def closed_output(stage):
     nothing_left(stage, pids)
 
 
+# -- on a screen
+
+def screen_of(stage):
+    """A terminal on which the demo runs."""
+    screen = Screen(stage, columns=100, rows=34)
+    screen.run(f"{shlex.join(stage.netns[''].command(*stage.closewatch('demo')))}; echo $? > status")
+    return screen
+
+
+def on_a_screen(stage):
+    """Each program is a row that ends in its verdict, and q leaves nothing behind."""
+    screen = screen_of(stage)
+    pids = cast(stage)
+    for name, told in ACCUSED.items():
+        screen.wait(rf"^{name} .* {told.verdict}$", patience=30)
+    for name in PROGRAMS - set(ACCUSED) - {"demo"}:
+        screen.wait(rf"^{name} .* ok$")
+    screen.quit()
+    nothing_left(stage, pids)
+    screen.must_be_as_before("the demo")
+
+
+def interrupted_on_a_screen(stage):
+    """What the terminal's Ctrl-C is sent to is closewatch alone."""
+    screen = screen_of(stage)
+    pids = cast(stage)
+    screen.press("C-c")
+    demand(screen.status() == 0, f"status {screen.status()}")
+    nothing_left(stage, pids)
+    screen.must_be_as_before("the demo")
+
+
+def terminal_goes(stage):
+    screen = screen_of(stage)
+    pids = cast(stage)
+    screen.end()
+    poll(lambda: not any(map(alive, pids)), "the end of all of them")
+    nothing_left(stage, pids)
+
+
+def as_tables(stage):
+    """Where standard output is no terminal."""
+    words = stage.netns[""].command(*stage.closewatch("demo", "-d", "3s", "--leak-after", "500ms"))
+    result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    demand(result.returncode == 0, f"status {result.returncode}: {result.stderr}")
+    missing = [name for name in ACCUSED if not any(line.startswith(name) for line in result.stdout.splitlines())]
+    demand(not missing and "\x1b" not in result.stdout, f"{missing} not in\n{result.stdout}")
+    nothing_left(stage, {})
+
+
 # -- other users
 
 def by_capabilities(way):
@@ -260,6 +312,10 @@ CASES = [
     Case("demo_stopped_programs", play=stopped),
     Case("demo_manager_killed", play=manager_killed),
     Case("demo_closed_output", play=closed_output),
+    Case("demo_on_a_screen", play=on_a_screen),
+    Case("demo_interrupted_on_a_screen", play=interrupted_on_a_screen),
+    Case("demo_terminal_goes", play=terminal_goes),
+    Case("demo_as_tables", play=as_tables),
     Case("demo_killed_by_setpriv", play=by_capabilities("setpriv")),
     Case("demo_killed_by_setcap", play=by_capabilities("setcap")),
     Case("demo_without_loopback", play=without_loopback),

@@ -69,6 +69,15 @@ TEST_CASE("namespaces beyond the limit are counted; those that a census does not
   CHECK(watched.engine().refusals().namespaces == 3);
 }
 
+TEST_CASE("a census that looks at no namespace makes no room", "[limits]") {
+  Watched watched{small()};
+  watched.begin();
+  for (std::uint32_t inode = 1; inode <= 4; ++inode) watched({NamespaceSeen{1 * seconds, inode, a_look()}});
+  const std::uint64_t refused = watched.engine().refusals().namespaces;
+  watched({WalkDone{3 * seconds + 1, 2 * seconds, true}, NamespaceSeen{4 * seconds, 5, a_look()}});
+  CHECK(watched.engine().refusals().namespaces == refused + 1);
+}
+
 TEST_CASE("whose descriptors were counted: the ended and the long unseen make room", "[limits]") {
   Watched watched{small()};
   watched.begin();

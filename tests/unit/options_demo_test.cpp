@@ -23,6 +23,19 @@ TEST_CASE("demo: a report, of what comes about in seconds", "[options]") {
   CHECK(options.ipv6);
 }
 
+TEST_CASE("demo: on the screen, until it is left", "[options]") {
+  const Options options = parsed({"demo"});
+  CHECK(options.command == Subcommand::demo);
+  CHECK_FALSE(options.report);
+  CHECK_FALSE(options.duration);
+  CHECK(options.by_process);
+  CHECK(options.leak_after == milliseconds{3'000});
+  CHECK(options.sweep == milliseconds{750});
+  CHECK(parsed({"demo", "--leak-after", "1m"}).sweep == milliseconds{1'000});
+  CHECK(parsed({"demo", "--report", "--leak-after", "1m"}).sweep == milliseconds{5'000});
+  CHECK(parsed({"demo", "-i", "2s", "-d", "1m", "--by", "workload"}).interval == milliseconds{2'000});
+}
+
 TEST_CASE("demo: what it takes", "[options]") {
   const Options options = parsed({"demo",     "--report", "-d",           "20s", "--leak-after", "4s",     "--sweep",
                                   "1s",       "--by",     "workload",     "-jw", "-o",           "r.json", "--stacks",
@@ -53,9 +66,10 @@ TEST_CASE("demo: refused", "[options]") {
   CHECK(has(refused({"report", "--report"}), "--report"));
 }
 
-TEST_CASE("demo: a report is all that it has so far", "[options]") {
-  for (const Arguments& arguments : {Arguments{"demo"}, {"demo", "--json"}, {"demo", "-d", "5s"}})
+TEST_CASE("demo: what only a report has takes --report", "[options]") {
+  for (const Arguments& arguments : {Arguments{"demo", "--json"}, {"demo", "-o", "f"}, {"demo", "-w"}})
     CHECK(has(refused(arguments), "add --report"));
+  CHECK(has(refused({"demo", "--report", "-i", "1s"}), "leave --report out"));
 }
 
 TEST_CASE("demo: nothing is fed through it", "[options]") {

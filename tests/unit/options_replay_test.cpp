@@ -51,8 +51,8 @@ TEST_CASE("replay: what is missing or cannot be is said", "[options][replay]") {
   CHECK(has(refused({"replay", "--", "trace"}), "FILE is missing"));
   CHECK(has(refused({"replay", ""}), "FILE is missing"));
   CHECK(has(refused({"replay", "--json", "f", "trace"}), "'--json' stands before"));
-  CHECK(has(refused({"replay", "f"}), "trace or report"));
-  CHECK(has(refused({"replay", "f", "--"}), "trace or report"));
+  CHECK(has(refused({"replay", "f"}), "trace, report or top"));
+  CHECK(has(refused({"replay", "f", "--"}), "trace, report or top"));
   CHECK(has(refused({"replay", "f", "--", "run", "ls"}), "'run' cannot be fed"));
   CHECK(has(refused({"replay", "f", "--", "replay", "f"}), "'replay' cannot be fed"));
   for (const Arguments& option :

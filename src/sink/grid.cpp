@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "sink/frame.hpp"
+#include "sink/grid.hpp"
 
 #include "sink/escape.hpp"
 
@@ -16,7 +16,7 @@ std::size_t length_of(std::string_view text) {
   return length;
 }
 
-char letter_of(const Look& look) {
+char letter_of(const Attributes& look) {
   if (look.reverse) return '#';
   if (look.dim) return '.';
   char letter = ' ';
@@ -37,7 +37,7 @@ void trim(std::string& text, std::size_t from) {
 
 }  // namespace
 
-std::size_t Frame::put(std::size_t row, std::size_t column, std::string_view text, Look look) {
+std::size_t Grid::put(std::size_t row, std::size_t column, std::string_view text, Attributes look) {
   if (row >= size_.rows) return column;
   while (!text.empty()) {
     const std::string_view character = text.substr(0, length_of(text));
@@ -52,17 +52,18 @@ std::size_t Frame::put(std::size_t row, std::size_t column, std::string_view tex
   return column;
 }
 
-void Frame::put_right(std::size_t row, std::size_t end, std::string_view text, Look look) {
+void Grid::put_right(std::size_t row, std::size_t end, std::string_view text, Attributes look) {
   const std::size_t width = columns_of(text);
   if (width <= end) put(row, end - width, text, look);
 }
 
-void Frame::paint(std::size_t row, Look look) {
+void Grid::reverse(std::size_t row) {
   if (row >= size_.rows) return;
-  for (std::size_t column = 0; column < size_.columns; ++column) cells_[row * size_.columns + column].look = look;
+  for (std::size_t column = 0; column < size_.columns; ++column)
+    cells_[row * size_.columns + column].look.reverse = true;
 }
 
-std::string Frame::text() const {
+std::string Grid::text() const {
   std::string out;
   for (std::size_t row = 0; row < size_.rows; ++row) {
     const std::size_t from = out.size();
@@ -72,7 +73,7 @@ std::string Frame::text() const {
   return out;
 }
 
-std::string Frame::looks() const {
+std::string Grid::looks() const {
   std::string out;
   for (std::size_t row = 0; row < size_.rows; ++row) {
     const std::size_t from = out.size();

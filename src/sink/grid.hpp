@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#ifndef CLOSEWATCH_SINK_FRAME_HPP
-#define CLOSEWATCH_SINK_FRAME_HPP
+#ifndef CLOSEWATCH_SINK_GRID_HPP
+#define CLOSEWATCH_SINK_GRID_HPP
 
 // A picture of a screen: a grid of cells. It knows no terminal.
 
@@ -14,12 +14,12 @@ namespace closewatch {
 
 enum class Ink : std::uint8_t { plain, red, yellow, green, cyan };
 
-struct Look {
+struct Attributes {
   Ink ink = Ink::plain;
   bool bold = false;
   bool reverse = false;
   bool dim = false;
-  bool operator==(const Look&) const = default;
+  bool operator==(const Attributes&) const = default;
 };
 
 struct Size {
@@ -31,23 +31,25 @@ struct Size {
 /// One column of a row. The cell behind a character of two columns is empty.
 struct Cell {
   std::string text = " ";  ///< a character, in UTF-8
-  Look look;
+  Attributes look;
   bool operator==(const Cell&) const = default;
 };
 
-class Frame {
+class Grid {
  public:
-  explicit Frame(Size size) : size_(size), cells_(size.rows * size.columns) {}
+  explicit Grid(Size size) : size_(size), cells_(size.rows * size.columns) {}
 
   [[nodiscard]] Size size() const { return size_; }
-  [[nodiscard]] const Cell& at(std::size_t row, std::size_t column) const { return cells_[row * size_.columns + column]; }
+  [[nodiscard]] const Cell& at(std::size_t row, std::size_t column) const {
+    return cells_[row * size_.columns + column];
+  }
 
   /// Writes printable text (escape.hpp), cut at the edge. What lies outside is not there. Returns the column behind it.
-  std::size_t put(std::size_t row, std::size_t column, std::string_view text, Look look = {});
+  std::size_t put(std::size_t row, std::size_t column, std::string_view text, Attributes look = {});
   /// To the left of `end`, the column behind its last.
-  void put_right(std::size_t row, std::size_t end, std::string_view text, Look look = {});
-  /// Gives a whole row this look.
-  void paint(std::size_t row, Look look);
+  void put_right(std::size_t row, std::size_t end, std::string_view text, Attributes look = {});
+  /// Turns a whole row around: its characters keep their colours.
+  void reverse(std::size_t row);
 
   /// The characters alone, rows ended by a line feed, blanks at their ends left out.
   [[nodiscard]] std::string text() const;

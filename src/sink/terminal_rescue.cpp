@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sink/terminal_rescue.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+
+namespace closewatch {
+namespace {
+
+constexpr std::array ending{SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGINT, SIGTERM, SIGHUP};
+
+/// A signal handler is given nothing: what it needs has to lie ready.
+struct Rescue {
+  volatile sig_atomic_t armed = 0;
+  int display = -1;
+  termios before{};
+  std::array<char, 512> bytes{};
+  std::size_t length = 0;
+  std::array<struct sigaction, ending.size()> actions{};  ///< as they were, in the order of `ending`
+};
+Rescue rescue;
+
+void put_back_actions() {
+  for (std::size_t at = 0; at < ending.size(); ++at) sigaction(ending[at], &rescue.actions[at], nullptr);
+}
+
+/// Async-signal-safe calls alone (signal-safety(7)).
+extern "C" void on_ending(int signal, siginfo_t* info, void*) {
+  const int error = errno;
+  if (rescue.armed != 0) {
+    rescue.armed = 0;
+    // In the background a change of the terminal would stop us here for good.
+    sigset_t background;
+    sigemptyset(&background);
+    sigaddset(&background, SIGTTOU);
+    sigprocmask(SIG_BLOCK, &background, nullptr);
+    if (write(rescue.display, rescue.bytes.data(), rescue.length) < 0) errno = 0;  // nobody is left to be told
+    tcsetattr(rescue.display, TCSANOW, &rescue.before);
+  }
+  put_back_actions();
+  // A fault comes again when the instruction is tried again, with all that is known of it; the others are sent again.
+  const bool is_fault = signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL;
+  if (!is_fault || info->si_code <= 0) raise(signal);
+  errno = error;
+}
+
+}  // namespace
+
+void rescue_terminal(int display, const termios& before, std::string_view bytes) {
+  forget_terminal();
+  rescue.display = display;
+  rescue.before = before;
+  rescue.length = std::min(bytes.size(), rescue.bytes.size());
+  std::copy_n(bytes.begin(), rescue.length, rescue.bytes.begin());
+  for (std::size_t at = 0; at < ending.size(); ++at) sigaction(ending[at], nullptr, &rescue.actions[at]);
+  rescue.armed = 1;
+  struct sigaction action{};
+  action.sa_sigaction = on_ending;
+  action.sa_flags = SA_SIGINFO;
+  sigemptyset(&action.sa_mask);
+  for (std::size_t at = 0; at < ending.size(); ++at)
+    if (rescue.actions[at].sa_handler != SIG_IGN) sigaction(ending[at], &action, nullptr);
+}
+
+void forget_terminal() {
+  if (rescue.armed == 0) return;
+  rescue.armed = 0;
+  put_back_actions();
+}
+
+}  // namespace closewatch
