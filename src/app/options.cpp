@@ -127,9 +127,6 @@ void read_events(const Typed& typed, Options& options) {
     }
 }
 
-/// Those of a report, that a live screen has no use for.
-constexpr std::array options_of_a_report{"--json", "--output", "--wide"};
-
 void read_demo(const CLI::App& app, Options& options) {
   if (options.duration == milliseconds{0})
     throw CLI::ValidationError("--duration: the demo's programs begin with the watching: one look shows nothing");
@@ -140,7 +137,7 @@ void read_demo(const CLI::App& app, Options& options) {
     if (!options.duration) options.duration = std::chrono::seconds{12};
     return;
   }
-  for (const char* option : options_of_a_report)
+  for (const char* option : {"--json", "--output", "--wide"})
     if (given(app, option)) throw CLI::ValidationError(fmt::format("{} is of the report: add --report", option));
 }
 
