@@ -39,7 +39,8 @@ Descriptor visit(const Stage& stage, Part part, std::optional<int> receive_buffe
 
 /// Makes its visits, and ends them all a moment later, each in the same way.
 Turn visits(const Stage& stage, Part part, unsigned count, std::function<void(Descriptor)> end) {
-  return [&stage, part, count, end, made = std::make_shared<std::vector<Descriptor>>(), ended = false]() mutable {
+  return [&stage, part, count, end = std::move(end), made = std::make_shared<std::vector<Descriptor>>(),
+          ended = false]() mutable {
     if (ended) return never;
     if (made->size() == count) {
       for (Descriptor& connection : *made) end(std::move(connection));
@@ -57,8 +58,8 @@ void close_it(Descriptor /*connection*/) {}
 
 /// A short visit at a time, with this pause behind it once `at_once` of them have been made.
 Turn short_visits(const Stage& stage, Part part, unsigned at_once, milliseconds pause) {
-  constexpr milliseconds brief{10};
   return [&stage, part, at_once, pause, made = 0U]() mutable {
+    constexpr milliseconds brief{10};
     if (!visit(stage, part).is_open()) return soon;
     return ++made < at_once ? brief : pause;
   };
