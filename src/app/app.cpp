@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "app/app.hpp"
 
+#include "app/demo.hpp"
 #include "app/doctor.hpp"
 #include "app/options.hpp"
 #include "app/replay.hpp"
@@ -21,7 +22,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,6 +62,15 @@ void occupy_standard_descriptors() {
     if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", mode) < 0) std::abort();
 }
 
+/// The kernel lays the words out one behind the other.
+demo::CommandLine command_line_of(int argc, char** argv) {
+  const std::span words{argv, static_cast<std::size_t>(argc)};
+  demo::CommandLine line{.words = words.empty() ? nullptr : words.front(), .size = 0};
+  for (char* word : words)
+    if (word == line.words + line.size) line.size += std::strlen(word) + 1;
+  return line;
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
@@ -86,6 +98,9 @@ int run(int argc, char** argv) {
     case Subcommand::top: return std::to_underlying(run_top(*options));
     case Subcommand::trace: return std::to_underlying(run_trace(*options));
     case Subcommand::report: return std::to_underlying(run_report(*options));
+    case Subcommand::demo:
+      return std::to_underlying(
+          run_demo(*options, command_line_of(argc, argv), options->report ? run_report : run_top));
     case Subcommand::run: return run_command(*options, before);
     case Subcommand::doctor: return std::to_underlying(run_doctor(*options));
   }

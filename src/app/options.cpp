@@ -33,13 +33,15 @@ struct CommandName {
   const char* name;
   const char* what_for;
 };
-constexpr std::array<CommandName, 5> commands{{
+constexpr std::array<CommandName, 6> commands{{
     {Subcommand::top, "top", "the live view: who leaks, who holds TIME_WAIT, refreshed each second"},
     {Subcommand::trace, "trace", "the event stream of the TCP close path, one line an event"},
     {Subcommand::report, "report",
      "watch for a while, then say who leaks sockets, who holds TIME_WAIT, and what to do"},
     {Subcommand::run, "run", "run a command, watch it and its descendants alone, report when it ends"},
     {Subcommand::doctor, "doctor", "can this machine be traced, and how near is it to trouble on the close path"},
+    {Subcommand::demo, "demo",
+     "harmless programs of its own on loopback that show each kind and verdict, and top (or a report) on them"},
 }};
 
 /// What was typed, before it is read: lists by comma or given again, and values of which the last counts.
@@ -125,10 +127,26 @@ void read_events(const Typed& typed, Options& options) {
     }
 }
 
+void read_demo(const CLI::App& app, Options& options) {
+  if (options.duration == milliseconds{0})
+    throw CLI::ValidationError("--duration: the demo's programs begin with the watching: one look shows nothing");
+  // They are all one program: this one. Their names are the processes'.
+  options.by_process = true;
+  if (options.report) {
+    if (given(app, "--interval")) throw CLI::ValidationError("--interval is of the screen: leave --report out");
+    if (!options.duration) options.duration = std::chrono::seconds{12};
+    return;
+  }
+  for (const char* option : {"--json", "--output", "--wide"})
+    if (given(app, option)) throw CLI::ValidationError(fmt::format("{} is of the report: add --report", option));
+}
+
 void read_limits(const CLI::App& app, const Typed& typed, Options& options) {
   // What `top` shows is as old as the last sweep.
-  const milliseconds sweep_by_default{options.command == Subcommand::top ? 1'000 : 5'000};
+  const bool shows = options.command == Subcommand::top || (options.command == Subcommand::demo && !options.report);
+  const milliseconds sweep_by_default{shows ? 1'000 : 5'000};
   if (options.command == Subcommand::run) options.leak_after = milliseconds{1'000};
+  if (options.command == Subcommand::demo) options.leak_after = milliseconds{3'000};
   if (given(app, "--leak-after")) options.leak_after = time("--leak-after", typed.leak_after);
   if (options.leak_after < shortest_limit)
     throw CLI::ValidationError(
@@ -172,6 +190,7 @@ void read_values(const CLI::App& app, const Typed& typed, Options& options) {
     if (given(app, option) && value->empty()) refuse(option, *value, "name");
   if (options.command == Subcommand::report) options.duration = std::chrono::minutes{1};
   if (given(app, "--duration")) options.duration = time("--duration", typed.duration);
+  if (options.command == Subcommand::demo) read_demo(app, options);
   if (given(app, "--by")) {
     if (typed.by != "workload" && typed.by != "process") refuse("--by", typed.by, "kind of row (workload, process)");
     options.by_process = typed.by == "process";
@@ -285,6 +304,15 @@ void add_run(CLI::App& app, Options& options, Typed& typed) {
   add_value(app, "--leak-exit-code", typed.leak_exit_code, "N", "exit status on a leak where COMMAND ended in 0, 3");
 }
 
+void add_demo(CLI::App& app, Options& options, Typed& typed) {
+  app.add_flag("--report", options.report, "watch for a while, then print a report");
+  add_value(app, "-i,--interval", typed.interval, "TIME", "without --report: how often it is refreshed, 1s");
+  add_value(app, "-d,--duration", typed.duration, "TIME", "watch for TIME; with --report 12s");
+  add_judging(app, options, typed, "how long in CLOSE_WAIT before a socket is judged, 3s");
+  add_value(app, "--by", typed.by, "KIND", "what the rows are: process (the default) or workload");
+  add_output(app, options, "with --report: one JSON document", "with --report: write there, not to standard output");
+}
+
 void add_doctor(CLI::App& app, Options& options) {
   add_netns(app, options);
   add_output(app, options, "one JSON document", "write there instead of to standard output");
@@ -311,6 +339,7 @@ void add_command(CLI::App& app, const CommandName& command, Options& options, Ty
       sub->formatter(std::make_shared<RunHelp>());
       break;
     case Subcommand::doctor: add_doctor(*sub, options); break;
+    case Subcommand::demo: add_demo(*sub, options, typed); break;
   }
   const bool watches = command.command != Subcommand::doctor;
   if (watches) {

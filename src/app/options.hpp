@@ -19,7 +19,7 @@ namespace closewatch {
 /// Exit statuses (contract, section 1). `run` passes COMMAND's own on.
 enum class Exit : std::uint8_t { done = 0, failed = 1, usage = 2, leak = 3, incomplete = 4 };
 
-enum class Subcommand : std::uint8_t { top, trace, report, run, doctor };
+enum class Subcommand : std::uint8_t { top, trace, report, run, doctor, demo };
 
 struct Options {
   Subcommand command = Subcommand::trace;
@@ -44,6 +44,7 @@ struct Options {
   bool stacks = false;
   bool by_process = false;
   bool fail_on_leak = false;
+  bool report = false;  ///< `demo`: a report in place of the live screen
   bool strict = false;
   std::uint8_t leak_exit_code = 3;
   std::string user;                       ///< whom COMMAND runs as: NAME, UID, NAME:GROUP; as we do where empty

@@ -46,7 +46,7 @@ std::expected<void, Error> write_report(const Options& options, const Report& re
                                                   options.by_process ? ReportRows::process : ReportRows::workload));
 }
 
-Exit run_report(const Options& options) {
+Exit run_report(const Options& options, std::function<void()> on_started) {
   auto watch = begin_watch(options, STDOUT_FILENO);
   if (!watch) return watch.error();
   auto& [host_pids, settings, output, record, source, limits] = *watch;
@@ -59,6 +59,7 @@ Exit run_report(const Options& options) {
   Feed feed{engine, progress, nothing};
   Session session{source, feed, session_settings(options, settings, host_pids, limits)};
   record.serve(session, options, rules);
+  session.on_started(std::move(on_started));
   session.on_pulse([&] { progress.show(); });
   stacks.serve(session);
   const auto ran = session.run(started(options));

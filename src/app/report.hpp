@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,9 @@ namespace closewatch {
 
 class Output;
 
-/// Watches for a while, and then says who leaks and why. Returns the exit status.
-Exit run_report(const Options& options);
+/// Watches for a while, and then says who leaks and why. `on_started` is called once everything is attached and what
+/// was there before is known. Returns the exit status.
+Exit run_report(const Options& options, std::function<void()> on_started = {});
 
 /// What a report says that neither the engine nor the stream's head knows.
 struct ReportFrame {

@@ -114,6 +114,12 @@ std::expected<KernelSettings, Error> kernel_settings(const Options& options, boo
   return settings;
 }
 
+std::optional<std::string> cannot_watch(const Options& options) {
+  const Preflight machine = preflight(root, undertaking(options, {}));
+  if (machine.refusals.empty()) return std::nullopt;
+  return machine.refusals.front();
+}
+
 std::expected<Attached, std::string> attached_source(const Options& options, const KernelSettings& settings,
                                                      bool host_pids) {
   const Preflight machine = preflight(root, undertaking(options, settings));

@@ -15,6 +15,7 @@
 
 #include <expected>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ inline const std::filesystem::path root = "/";
 
 /// What the options name on this machine: it must be there.
 [[nodiscard]] std::expected<KernelSettings, Error> kernel_settings(const Options& options, bool host_pids);
+
+/// Why this machine cannot be traced; empty where nothing is known to be in the way. Starts nothing.
+[[nodiscard]] std::optional<std::string> cannot_watch(const Options& options);
 
 /// The kernel side at work, and what privileges that we have not keep from us, in sentences.
 struct Attached {

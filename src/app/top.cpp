@@ -25,7 +25,7 @@ Session::Settings settings_of(const Options& options, Session::Settings settings
 
 }  // namespace
 
-Exit run_top(const Options& options) {
+Exit run_top(const Options& options, std::function<void()> on_started) {
   // A terminal that cannot be used is refused before anything starts.
   const auto display = Output::open({}, STDOUT_FILENO);
   if (!display) return refuse(Exit::failed, message_of(display.error()));
@@ -50,8 +50,11 @@ Exit run_top(const Options& options) {
                               .verbose = whole,
                               .blind_spots = session.blind_spots()});
   });
+  session.on_started([&] {
+    if (show.has_screen()) show.begin();
+    if (on_started) on_started();
+  });
   if (show.has_screen()) {
-    session.on_started([&] { show.begin(); });
     session.on_pulse([&] { show.pulse(now_ns(), transitions.count()); });
     session.on_resize([&] { show.resize(); });
     session.gives_way([&] { show.stop(); }, [&] { show.go_on(); });

@@ -6,11 +6,13 @@
 #include "sink/sink.hpp"
 
 #include <cstdint>
+#include <functional>
 
 namespace closewatch {
 
-/// `closewatch top`: everything from the options to the exit status.
-[[nodiscard]] Exit run_top(const Options& options);
+/// `closewatch top`: everything from the options to the exit status. `on_started` is called once everything is attached
+/// and what was there before is known.
+[[nodiscard]] Exit run_top(const Options& options, std::function<void()> on_started = {});
 
 /// In place of the stream: how many transitions were in it.
 class CountedTransitions final : public Sink {

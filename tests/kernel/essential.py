@@ -17,6 +17,7 @@ ESSENTIAL = frozenset("""
     innocent_io_uring innocent_reset_and_closed
     report_in_every_form report_stacks report_fail_on_leak report_interrupted
     run_status_7 run_status_127 run_leak run_leak_in_a_descendant run_user_leaks run_on_a_terminal
+    demo_report demo_killed
     doctor_root doctor_nobody doctor_states_as_ss doctor_text
     time_wait_of_both_sides time_wait_from_before time_wait_reused_by_connect time_wait_as_text orphan_promoted
 """.split())

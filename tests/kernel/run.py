@@ -23,6 +23,7 @@ import cases_bucket  # noqa: E402
 import cases_chaos  # noqa: E402
 import cases_close  # noqa: E402
 import cases_command  # noqa: E402
+import cases_demo  # noqa: E402
 import cases_doctor  # noqa: E402
 import cases_edges  # noqa: E402
 import cases_filter  # noqa: E402
@@ -42,7 +43,7 @@ import cases_top  # noqa: E402
 import cases_tun  # noqa: E402
 
 MODULES = [cases_close, cases_tun, cases_owner, cases_before, cases_filter, cases_run, cases_edges,
-           cases_flood, cases_leak, cases_report, cases_command, cases_doctor, cases_timewait,
+           cases_flood, cases_leak, cases_report, cases_command, cases_doctor, cases_demo, cases_timewait,
            cases_bucket, cases_ports, cases_privileges, cases_systemd, cases_record, cases_replay, cases_chaos,
            cases_minute, cases_top]
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -25,6 +25,7 @@ TEST_CASE("commands: the first word says which", "[options]") {
   CHECK(parsed({"report"}).command == Subcommand::report);
   CHECK(parsed({"run", "ls"}).command == Subcommand::run);
   CHECK(parsed({"doctor"}).command == Subcommand::doctor);
+  CHECK(parsed({"demo", "--report"}).command == Subcommand::demo);
 }
 
 TEST_CASE("commands: a value that is a command's name is a value", "[options]") {
