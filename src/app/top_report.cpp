@@ -64,7 +64,7 @@ std::string report_name(const std::string& host, std::int64_t time_ns, std::int6
 }
 
 std::string save_report(const Report& report, const TextSink::Style& style, const std::vector<std::string>& folders) {
-  const std::string name = report_name(report.host, report.to_ns, style.utc_offset_ns);
+  const std::string name = report_name(report.host, report.to_ns, style.utc_offset_ns(report.to_ns));
   const std::array forms{std::pair{".txt", report_text(report, style)}, std::pair{".json", report_json(report)}};
   std::string why;
   for (const std::string& folder : folders) {

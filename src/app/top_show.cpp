@@ -52,7 +52,7 @@ TopShow::TopShow(const Options& options, const Output& output, std::optional<Top
       verbose_(options.verbose),
       style_(text_style(options, output.fd())),
       writer_(output.fd(), output.name()),
-      screen_({.utf8 = style_.utf8, .colour = style_.colour, .utc_offset_ns = style_.utc_offset_ns}),
+      screen_({.utf8 = style_.utf8}),
       terminal_(std::move(terminal)) {
   style_.colour = false;  // of what is saved
   style_.wide = true;

@@ -320,8 +320,10 @@ void Terminal::hide() {
   State& state = *state_;
   if (!state.shown) return;
   state.shown = false;
-  const KeepsActions actions;
-  endwin();
+  {
+    const KeepsActions actions;
+    endwin();
+  }
   state.collect();
   state.finish();
   if (is_in_foreground(state.display)) tcsetattr(state.display, TCSANOW, &state.before);

@@ -29,8 +29,20 @@ void put_back_actions() {
   for (std::size_t at = 0; at < ending.size(); ++at) sigaction(ending[at], &rescue.actions[at], nullptr);
 }
 
+void on_ending(int signal, siginfo_t* info, void*);
+
+/// Whoever kept the actions while ours were there (ncurses' are put back so) has put ours back: to take those for what
+/// was before would have them raise the signal to themselves without end.
+void take_as_before(std::size_t at) {
+  struct sigaction& action = rescue.actions[at];
+  sigaction(ending[at], nullptr, &action);
+  if ((action.sa_flags & SA_SIGINFO) == 0 || action.sa_sigaction != on_ending) return;
+  action = {};
+  action.sa_handler = SIG_DFL;
+}
+
 /// Async-signal-safe calls alone (signal-safety(7)).
-extern "C" void on_ending(int signal, siginfo_t* info, void*) {
+void on_ending(int signal, siginfo_t* info, void*) {
   const int error = errno;
   if (rescue.armed != 0) {
     rescue.armed = 0;
@@ -57,7 +69,7 @@ void rescue_terminal(int display, const termios& before, std::string_view bytes)
   rescue.before = before;
   rescue.length = std::min(bytes.size(), rescue.bytes.size());
   std::copy_n(bytes.begin(), rescue.length, rescue.bytes.begin());
-  for (std::size_t at = 0; at < ending.size(); ++at) sigaction(ending[at], nullptr, &rescue.actions[at]);
+  for (std::size_t at = 0; at < ending.size(); ++at) take_as_before(at);
   rescue.armed = 1;
   struct sigaction action{};
   action.sa_sigaction = on_ending;

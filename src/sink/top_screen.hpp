@@ -30,8 +30,6 @@ class TopScreen {
  public:
   struct Style {
     bool utf8 = true;
-    bool colour = true;
-    std::int64_t utc_offset_ns = 0;
   };
   /// What a key asks of whoever has the terminal.
   enum class Wish : std::uint8_t { none, quit, write_report };
