@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 namespace closewatch {
@@ -28,6 +29,7 @@ constexpr std::size_t round_size = 16'384;
 constexpr int short_pulse_ms = 5;
 constexpr std::uint64_t stats_every_ns = 10'000'000'000;
 constexpr std::uint64_t descriptors_every_ns = 10'000'000'000;
+constexpr std::uint64_t count_takes_ns = 50'000'000;
 /// Where each sweep is a census: at the namespaces' settings and counters, and for whatever is in none that had
 /// buckets.
 constexpr std::uint64_t look_every_ns = 10'000'000'000;
@@ -85,7 +87,8 @@ std::expected<void, Error> Session::start(Started started) {
   started.time_ns = now_ns();
   last_usage_ns_ = started.time_ns;
   feed_.step(started);
-  if (settings_.census) count_descriptors(false);
+  if (settings_.census && !settings_.census_at_sweeps) count_descriptors(false);
+  count_descriptors_when_due();
   next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   return {};
 }
@@ -209,8 +212,7 @@ void Session::sweep_when_due() {
   } else if (tables) {
     owes_tables_ = false;
   }
-  // Whoever has begun since the start is met by a sweep: the growth of its descriptors is to be known too.
-  if (due && settings_.census && now_ns() >= descriptors_counted_ns_ + descriptors_every_ns) count_descriptors(false);
+  if (due) count_descriptors_when_due();
   // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
   if (due) next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   if (looks) next_look_ns_ = now_ns() + std::max(look_every_ns, look_share * (now_ns() - began_ns));
@@ -241,11 +243,18 @@ std::expected<void, Error> Session::walk(Walk what, bool with_census) {
   return {};
 }
 
-// Which of them are sockets takes a look at each, and is told at the end.
+// Which of them are sockets takes a look at each, and is told at the end; on a screen that stands it is told now and
+// then.
 void Session::count_descriptors(bool sockets_too) {
   if (!settings_.looks_up_pids) return;
   descriptors_counted_ns_ = now_ns();
-  for (const Identity& owner : engine_.owners()) {
+  uncounted_ = engine_.owners();
+  count_on(sockets_too, std::numeric_limits<std::uint64_t>::max());
+}
+
+void Session::count_on(bool sockets_too, std::uint64_t until_ns) {
+  for (; !uncounted_.empty() && now_ns() < until_ns; uncounted_.pop_back()) {
+    const Identity& owner = uncounted_.back();
     const ProcessTicks process{owner.key.pid, owner.key.start_ns / ns_per_tick};
     DescriptorsSeen seen{.time_ns = now_ns(), .key = owner.key};
     if (const auto all = sockets_too ? descriptors_of(settings_.root, process) : std::nullopt) {
@@ -259,6 +268,22 @@ void Session::count_descriptors(bool sockets_too) {
     }
     feed_.step(seen);
   }
+}
+
+// Whoever has begun since the start is met by a sweep: the growth of its descriptors is to be known too.
+void Session::count_descriptors_when_due() {
+  const bool due = settings_.census && now_ns() >= descriptors_counted_ns_ + descriptors_every_ns;
+  if (!settings_.census_at_sweeps) {
+    if (due) count_descriptors(false);
+    return;
+  }
+  if (!settings_.looks_up_pids) return;
+  if (due && uncounted_.empty()) {
+    descriptors_counted_ns_ = now_ns();
+    uncounted_ = engine_.owners();
+  }
+  // Of tens of thousands a part at each sweep: the ring is to be drained, and the screen to be drawn.
+  count_on(true, now_ns() + count_takes_ns);
 }
 
 std::vector<std::string> Session::blind_spots() const {

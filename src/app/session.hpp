@@ -108,6 +108,9 @@ class Session {
   [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census);
   void sweep_when_due();
   void count_descriptors(bool sockets_too);
+  void count_descriptors_when_due();
+  /// Of those that are still to be counted, the last first.
+  void count_on(bool sockets_too, std::uint64_t until_ns);
   /// Of every network namespace, or of those that have TIME_WAIT buckets.
   [[nodiscard]] std::expected<void, Error> walk_tables(bool all);
   [[nodiscard]] std::expected<void, Error> walk_tables_of(const NetworkNamespace& where, bool look);
@@ -146,6 +149,7 @@ class Session {
   std::uint64_t failed_walks_ = 0;
   bool owes_tables_ = false;  ///< a walk over all failed
   std::uint64_t descriptors_counted_ns_ = 0;
+  std::vector<Identity> uncounted_;  ///< whose descriptors are to be counted
   KernelLosses losses_;
   RecordingWriter* recording_ = nullptr;
   RecordingHead recording_head_;
