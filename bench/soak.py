@@ -5,14 +5,15 @@
 Floods of short connections, processes with odd names and a remote end each, programs by other names in network
 namespaces that are made and deleted, listeners that come and go by the thousand, leakers and innocents that come and go,
 and a reader that now and then does not read for seconds. Watched by one `trace`, whose stream is read as a user's program
-would read it, and by one `report`.
+would read it, by one `report`, and by one `top` on a terminal of its own, in which somebody moves, looks into rows and
+comes back.
 
 A line every ten seconds: what closewatch takes and what it has told. Twice a minute all load rests, and the stream's
 picture of the close path is held against ss: DIFF is by how many connections the two differ.
 
 It fails (exit 1) where
-- memory still grows when the tables are full: the anonymous memory of `trace` at its highest in the last quarter of the
-  time is above that of the third quarter by more than 5 % and 4 MiB (of a run of eight minutes or more: what is in
+- memory still grows when the tables are full: the anonymous memory of `trace`, or of `top`, at its highest in the last
+  quarter of the time is above that of the third quarter by more than 5 % and 4 MiB (of a run of eight minutes or more: what is in
   TIME_WAIT needs one, the tables of processes and workloads more, and each quarter has to have a slow reader, for
   whom up to 16 MiB wait),
 - the picture differs from ss at a quiet point, a leak is not found, or an innocent is called a leak,
@@ -20,15 +21,19 @@ It fails (exit 1) where
 """
 import argparse
 import json
+import fcntl
 import os
+import pty
 import random
 import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections import Counter
@@ -143,8 +148,10 @@ class Watched:
         self.errors = folder / f"{name}.stderr"
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=self.errors.open("wb"))
-        wait_until(lambda: b"closewatch: watching" in self.errors.read_bytes() or self.process.poll() is not None, 30,
-                   f"{name} to watch")
+        self.must_begin(name, lambda: b"closewatch: watching" in self.errors.read_bytes())
+
+    def must_begin(self, name, has_begun):
+        wait_until(lambda: has_begun() or self.process.poll() is not None, 30, f"{name} to watch")
         self.must_run()
 
     def must_run(self):
@@ -159,6 +166,38 @@ class Watched:
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+class OnScreen(Watched):
+    """`top` on a terminal of its own, and somebody at its keys."""
+
+    KEYS = (b"j", b"j", b"\r", b"\x1b[6~", b"\x1b", b"k", b"p", b">", b"/a\r", b"\x1b", b"\x1b[F", b"\x1b[H")
+
+    def __init__(self, words, folder):
+        self.errors = folder / "top.stderr"
+        self.terminal, display = pty.openpty()
+        fcntl.ioctl(display, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 132, 0, 0))
+        self.process = subprocess.Popen(words, stdin=display, stdout=display, stderr=self.errors.open("wb"),
+                                        start_new_session=True, env=os.environ | {"TERM": "xterm-256color"})
+        os.close(display)
+        self.shown = 0
+        threading.Thread(target=self.read, daemon=True).start()
+        self.must_begin("top", lambda: self.shown > 1000)
+        threading.Thread(target=self.type, daemon=True).start()
+
+    def read(self):
+        try:
+            while piece := os.read(self.terminal, 1 << 16):
+                self.shown += len(piece)
+        except OSError:
+            pass  # it has ended: whether it should have is must_run()'s to say
+
+    def type(self):
+        for number in range(1 << 30):
+            time.sleep(1)
+            if self.process.poll() is not None:
+                return
+            os.write(self.terminal, self.KEYS[number % len(self.KEYS)])
 
 
 class Load:
@@ -307,10 +346,11 @@ def soak(settings, folder):
                      "hello,snapshot,snapshot_end,transition,finding,gap,stats,bye"], folder, "trace")
     report = Watched([str(settings.closewatch), "report", "--json", "-d",
                       f"{int(settings.seconds) + 600}s", *common], folder, "report")
+    top = OnScreen([str(settings.closewatch), "top", *common], folder)
     stream = Stream(trace.process.stdout.fileno())
     load, judged = Load(programs, folder, settings.seconds + 3600), Judged(programs, folder)
-    began, problems, anonymous = time.monotonic(), [], []
-    print(f"{'time':>6} {'RSS':>9} {'anon':>9} {'report':>9} {'CPU':>6} {'events':>10} {'lost':>9} {'gaps':>5} "
+    began, problems, anonymous, of_top = time.monotonic(), [], [], []
+    print(f"{'time':>6} {'RSS':>9} {'anon':>9} {'report':>9} {'top':>9} {'CPU':>6} {'events':>10} {'lost':>9} {'gaps':>5} "
           f"{'path':>7} {'DIFF':>5}", flush=True)
     cpu = trace.cpu_seconds()
     next_line, next_rest, judged_until = began + LINE_EVERY, began + REST_EVERY, 0
@@ -320,6 +360,7 @@ def soak(settings, folder):
             now = time.monotonic()
             trace.must_run()
             report.must_run()
+            top.must_run()
             if stream.error or load.failed:
                 raise Failure(stream.error or load.failed[0])
             if now > judged_until:
@@ -345,9 +386,11 @@ def soak(settings, folder):
             if now > next_line:
                 resident, anon = trace.memory()
                 anonymous.append((now - began, anon))
+                of_top.append((now - began, top.memory()[1]))
                 used = trace.cpu_seconds()
                 last = stream.last
                 print(f"{now - began:5.0f}s {resident / MIB:7.1f} M {anon / MIB:7.1f} M {report.memory()[1] / MIB:7.1f} M "
+                      f"{of_top[-1][1] / MIB:7.1f} M "
                       f"{100 * (used - cpu) / (now - next_line + LINE_EVERY):5.1f}% {last.get('events', 0):>10} "
                       f"{stream.lost:>9} {sum(stream.gaps.values()):>5} {len(stream.known):>7} "
                       f"{'' if quiet is None else quiet[0]:>5}", flush=True)
@@ -364,11 +407,11 @@ def soak(settings, folder):
     finally:
         judged.end(stream)
         load.stop()
-        for watched in (trace, report):
+        for watched in (trace, report, top):
             if watched.process.poll() is None:
                 watched.process.send_signal(signal.SIGINT)
     document = json.loads(report.process.communicate(timeout=60)[0])
-    for watched, name in ((trace, "trace"), (report, "report")):
+    for watched, name in ((trace, "trace"), (report, "report"), (top, "top")):
         if watched.process.wait(30) != 0:
             problems.append(f"{name} ended with {watched.process.returncode}")
     stream.join(30)
@@ -378,13 +421,15 @@ def soak(settings, folder):
     if document["lost"] > 0 and document["complete"]:
         problems.append("the report lost events and calls itself complete")
     problems += judged.wrong(stream.findings)
-    growth, allowed = growth_of(anonymous, settings.seconds)
-    if growth is None:
-        print("memory: the run was too short to tell growth from filling (eight minutes at least)")
-    else:
-        print(f"memory: in the last quarter {growth / MIB:+.1f} MiB against the third, {allowed / MIB:.1f} MiB allowed")
+    for name, values in (("trace", anonymous), ("top", of_top)):
+        growth, allowed = growth_of(values, settings.seconds)
+        if growth is None:
+            print(f"memory of {name}: the run was too short to tell growth from filling (eight minutes at least)")
+            continue
+        print(f"memory of {name}: in the last quarter {growth / MIB:+.1f} MiB against the third, {allowed / MIB:.1f} MiB"
+              " allowed")
         if growth > allowed:
-            problems.append(f"memory grows by {growth / MIB:.1f} MiB from the third quarter to the last")
+            problems.append(f"memory of {name} grows by {growth / MIB:.1f} MiB from the third quarter to the last")
     told = {key: (stream.bye or {}).get(key) for key in ("events", "lost", "findings", "cpu_ms")}
     print(f"sum: {settings.seconds:.0f} s, {dict(load.counts)}, {len(judged.done)} workloads judged, {judged.unjudged} not for lost lines; {told}; gaps "
           f"{dict(stream.gaps)}; report: {document['incomplete_reasons'] or 'complete'}; peak "

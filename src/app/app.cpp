@@ -82,10 +82,12 @@ int run(int argc, char** argv) {
       parse_options({argv + 1, argv + argc}, isatty(STDOUT_FILENO) != 0 ? Subcommand::top : Subcommand::trace);
   if (!options) {
     const NoStart& no = options.error();
-    if (no.exit == Exit::done)
-      std::fputs(no.text.c_str(), stdout);
-    else
+    if (no.exit != Exit::done) {
       spdlog::error("{}", no.text);
+    } else if (std::fputs(no.text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+      spdlog::error("cannot write to standard output: {}", std::strerror(errno));
+      return std::to_underlying(Exit::failed);
+    }
     return std::to_underlying(no.exit);
   }
   if (options->quiet) spdlog::set_level(spdlog::level::err);

@@ -258,8 +258,11 @@ class Reading {
     if (!in.is_string()) throw Misfit("no string");
     bytes = bytes_of(in.get_ref<const std::string&>());
   }
+  /// Of a namespace the kernel has some three hundred counters and fewer settings.
   static void read(const Json& in, Numbers& numbers) {
+    constexpr std::size_t most = 2048;
     if (!in.is_object()) throw Misfit("no object");
+    if (in.size() > most) throw Misfit("more names than the kernel has");
     for (const auto& [name, value] : in.items()) read(value, numbers[bytes_of(name)]);
   }
   static void read(const Json& in, std::pair<std::string, std::string>& pair) {

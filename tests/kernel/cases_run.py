@@ -107,6 +107,12 @@ def full_device(stage):
     result = subprocess.run(stage.closewatch("trace", "--json", "-o", "/dev/full"), stdin=subprocess.DEVNULL,
                             capture_output=True, text=True, timeout=10, check=False)
     demand(result.returncode == 1 and "No space left" in result.stderr, f"status {result.returncode}: {result.stderr}")
+    for asked in (["--help"], ["--version"], ["trace", "--help"]):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([*stage.closewatch()[:1], *asked], stdin=subprocess.DEVNULL, stdout=full,
+                                    stderr=subprocess.PIPE, text=True, timeout=10, check=False)
+        demand(result.returncode == 1 and "No space left" in result.stderr,
+               f"{asked}: status {result.returncode}: {result.stderr}")
 
 
 def slow_reader(stage):

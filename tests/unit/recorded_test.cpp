@@ -117,6 +117,9 @@ TEST_CASE("recorded: how a namespace is set", "[recorded]") {
   CHECK(back.look.settings.reserved_ports == look.settings.reserved_ports);
   CHECK(back.look.counters == look.counters);
   CHECK(back.look.conntrack == look.conntrack);
+  for (int name = 0; name < 3000; ++name) look.counters["forged" + std::to_string(name)] = 1;
+  CHECK(refusal(ItemKind::namespace_seen, recorded(Event{NamespaceSeen{1, netns, look}})->json)
+            .find("more names than the kernel has") != std::string::npos);
 }
 
 TEST_CASE("recorded: answers about processes and stacks, whatever bytes they are of", "[recorded]") {
