@@ -91,7 +91,7 @@ void CloseWaitText::group(const GroupReport& group) {
     page_.item(
         4, (group.side == Role::accept ? "first used: " : "opened: ") + words::frames(*group.stacks->opened, utf8_));
   const std::size_t shown = detail_ == Detail::whole ? group.sockets.size() : examples_shown;
-  for (std::size_t at = 0; at < std::min(group.sockets.size(), shown); ++at) example(group.sockets[at], group.side);
+  for (std::size_t at = 0; at < std::min(group.sockets.size(), shown); ++at) example(group.sockets[at], group);
 }
 
 /// Nobody holds what waits in an accept queue, so the one that should accept it is named here. A queue is full where it
@@ -108,12 +108,14 @@ std::string CloseWaitText::queue_text(const GroupReport& group) const {
   return text;
 }
 
-void CloseWaitText::example(const SocketReport& socket, Role side) {
+void CloseWaitText::example(const SocketReport& socket, const GroupReport& group) {
   const Tuple& tuple = socket.connection.tuple;
   const Condition& condition = socket.condition;
-  std::string text = fmt::format(
-      FMT_COMPILE("{} {}"), words::age(socket.age_ns, socket.age_is_lower_bound, utf8_),
-      words::ends(endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), side, utf8_));
+  std::string text = words::age(socket.age_ns, socket.age_is_lower_bound, utf8_) + " ";
+  if (detail_ == Detail::whole)
+    text += fmt::format(FMT_COMPILE("{} "), name(group.kind == Kind::dead_unclosed ? State::close : State::close_wait));
+  text +=
+      words::ends(endpoint_text(tuple.local, tuple.family), endpoint_text(tuple.peer, tuple.family), group.side, utf8_);
   if (const std::string held = words::holders(socket.holders, socket.holders.size(), utf8_); !held.empty())
     text += ", " + held;
   if (condition.unread_bytes != 0) text += ", " + bytes_text(condition.unread_bytes) + " unread";

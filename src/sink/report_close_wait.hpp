@@ -28,7 +28,7 @@ class CloseWaitText {
   void group(const GroupReport& group);
   [[nodiscard]] std::string headline(const GroupReport& group) const;
   [[nodiscard]] std::string queue_text(const GroupReport& group) const;
-  void example(const SocketReport& socket, Role side);
+  void example(const SocketReport& socket, const GroupReport& group);
   void within_limit(const CloseWaitReport& close_wait);
 
   Page& page_;

@@ -233,7 +233,8 @@ void TopScreen::help(Grid& grid) const {
 }
 
 void TopScreen::foot(Grid& grid, std::size_t shown, std::size_t all) const {
-  if (grid.size().rows == 0) return;
+  constexpr std::size_t least = 3;  // on fewer rows the head says more
+  if (grid.size().rows < least) return;
   const std::size_t at = grid.size().rows - 1;
   if (!said_.empty()) {
     grid.put(at, 0, printable(said_, style_.utf8, 0), {.ink = Ink::cyan});

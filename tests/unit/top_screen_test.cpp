@@ -171,12 +171,12 @@ descriptors in use of the limit: 9/1024
     close(). Call close() on every way out once a read has returned 0, the error
     paths included; neither keepalive nor any sysctl cures CLOSE_WAIT.
     *:8080 ← *, held by descriptors 9, 8, 7 of pid 900 server
-    43.0s 10.0.0.7:8080 ← 10.0.0.9:40003, descriptor 9 of pid 900 server, end
-      read
-    42.0s 10.0.0.7:8080 ← 10.0.0.9:40002, descriptor 8 of pid 900 server, end
-      read
-    41.0s 10.0.0.7:8080 ← 10.0.0.9:40001, descriptor 7 of pid 900 server, end
-      read
+    43.0s CLOSE_WAIT 10.0.0.7:8080 ← 10.0.0.9:40003, descriptor 9 of pid 900
+      server, end read
+    42.0s CLOSE_WAIT 10.0.0.7:8080 ← 10.0.0.9:40002, descriptor 8 of pid 900
+      server, end read
+    41.0s CLOSE_WAIT 10.0.0.7:8080 ← 10.0.0.9:40001, descriptor 7 of pid 900
+      server, end read
 
 
 
@@ -484,7 +484,7 @@ TEST_CASE("top: scrolling inside ends with the text", "[sink][top]") {
   for (int at = 0; at < 50; ++at) type(Key::page_down);
   const std::string bottom = on.draw(view, usual).text();
   CHECK(!has(bottom, " more lines below"));
-  CHECK(has(bottom, "descriptor 7 of pid 900 server"));
+  CHECK(has(bottom, " 41.0s CLOSE_WAIT 10.0.0.7:8080 <- 10.0.0.9:40001, "));
   type(Key::up);
   CHECK(on.draw(view, usual).text() != bottom);
   type(Key::home);
@@ -515,4 +515,64 @@ TEST_CASE("grid: wide characters take two cells, and none is cut in half", "[sin
   CHECK(grid.text() == "a宽字\nabczz\n");
   CHECK(grid.looks() == "\nBBBrr\n");
   CHECK(grid.put(2, 0, "outside") == 0);
+}
+
+TEST_CASE("top: very long names", "[sink][top]") {
+  const Utf8 locale;
+  Scene scene;
+  const Identity one = person(4321, "a-name-of-kernel");
+  scene.is(one, {.exe = "/opt/" + std::string(300, 'x') + "/" + std::string(255, 'n'),
+                 .cmdline = std::string(4000, 'c'),
+                 .cgroup = "/" + std::string(900, 'g') + ".slice",
+                 .container = std::string(64, 'f')});
+  scene.judged(leaked_socket(1, one,
+                             tuple(Role::connect, "2001:db8:1111:2222:3333:4444:5555:6666", 50'000,
+                                   "2001:db8:1111:2222:3333:4444:5555:7777", 65'535),
+                             40 * seconds));
+  const TopView view = seen(scene);
+  TopScreen on = screen();
+  Typed type{on, view, {9, 80}};
+  CHECK(on.draw(view, {9, 80}).text() == R"(closewatch  box  watched 60s  0.0 events/s  lost 0
+CLOSE_WAIT 1
+Ports and descriptors: none about to run out.
+WORKLOAD         CLOSE_WAIT LEAKED  OLDEST    TREND TIME_WAIT        FDS▾VERDICT
+nnnnnnnn …:65535          1      1   40.0s        █         -          - leak
+
+
+
+Enter open  / filter  <> sort  p processes  space pause  w write  ? help  q quit
+)");
+  type("p");
+  CHECK(on.draw(view, {9, 80}).text() == R"(closewatch  box  watched 60s  0.0 events/s  lost 0
+CLOSE_WAIT 1
+Ports and descriptors: none about to run out.
+PROCESS          CLOSE_WAIT LEAKED  OLDEST    TREND TIME_WAIT        FDS▾VERDICT
+a-name-of-kerne           1      1   40.0s        █         -          - leak
+
+
+
+Enter open  / filter  <> sort  p workloads  space pause  w write  ? help  q quit
+)");
+  for (const Size size : {Size{40, 80}, Size{40, 200}}) {
+    type(Key::enter);
+    CHECK(has(on.draw(view, size).text(), "2001:db8:1111:2222:3333:4444:5555:7777"));
+    type(Key::escape);
+  }
+}
+
+TEST_CASE("top: tiny terminals", "[sink][top]") {
+  const Utf8 locale;
+  const TopView view = seen({10, 37});
+  CHECK(screen().draw(view, {1, 20}).text() == R"(closewatch  box  wat
+)");
+  CHECK(screen().draw(view, {2, 30}).text() == R"(closewatch  box  watched 60s
+CLOSE_WAIT 37, TIME_WAIT 12, L
+)");
+  CHECK(screen().draw(view, {6, 30}).text() == R"(closewatch  box  watched 60s
+CLOSE_WAIT 37, TIME_WAIT 12, L
+Ports and descriptors: none ab
+WORKLOAD              ▾VERDICT
+server *:8080          leak
+Enter open  / filter  <> sort
+)");
 }
