@@ -101,7 +101,7 @@ Page::Line TopScreen::nearest(const TopView& view) const {
   constexpr std::size_t wide = 1000;
   Page page{wide, false};
   TimeWaitText{page, style_.utf8}.summary(view.report);
-  const Page::Line ports = page.lines().empty() ? Page::Line{} : page.lines().front();
+  Page::Line ports = page.lines().empty() ? Page::Line{} : page.lines().front();
   if (ports.colour == Colour::red) return ports;
   if (const ProcessReport* one = shortest_of_descriptors(view.report); one != nullptr && one->process) {
     const DescriptorUse& use = *one->findings.descriptors;

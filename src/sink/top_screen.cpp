@@ -145,7 +145,6 @@ void TopScreen::type(const KeyPress& press) {
       if (!filter_.empty()) filter_.pop_back();
       break;
     case Key::escape: filter_.clear(); [[fallthrough]];
-    case Key::enter: types_ = false; break;
     default: types_ = false; break;
   }
 }

@@ -306,7 +306,7 @@ T read_as(const Json& json) {
 }
 
 /// Each text is 4 KiB at most, with a word of the kernel's behind it; what is forged would be kept by the thousand.
-const ProcessResolved& with_texts_of_proc(const ProcessResolved& answer) {
+ProcessResolved with_texts_of_proc(ProcessResolved answer) {
   constexpr std::size_t longest = 4096 + 64;
   for (const auto* text :
        {&answer.details.exe, &answer.details.cmdline, &answer.details.cgroup, &answer.details.container})

@@ -327,7 +327,7 @@ def options_that_do_not_fit(stage):
     for words in ("trace -L 80", "trace -p 1", "trace -c x", "trace -d 5", "trace --netns 1", "trace --all-states",
                   "trace --stacks", "trace --ring 1M", "trace --sweep 1s", "trace --record x", "report -d 5",
                   "report --stacks", "report --cgroup /", "report --leak-after 1ms", "report --leak-after 101ms",
-                  "run -- true", "doctor", "top", "replay x", "", "report --by thread", "trace --by workload",
+                  "run -- true", "doctor", "demo", "top --json", "top -i 1ms", "replay x", "", "report --by thread", "trace --by workload",
                   "report --events closed", "trace --fail-on-leak", "report extra"):
         ran = replay(stage, path, *words.split()).must_end(2)
         demand(not ran.shown and ran.said.strip(), f"{words}: {ran.shown[:100]} {ran.said}")
