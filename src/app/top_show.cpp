@@ -108,6 +108,11 @@ void TopShow::pulse(std::uint64_t time_ns, std::uint64_t events) {
 
 void TopShow::refresh(std::uint64_t time_ns, std::uint64_t events) {
   const std::uint64_t began_ns = now_ns();
+  // Of a machine with tens of thousands of processes a report is large: the last one goes before the next is made.
+  if (is_paused())
+    newest_.reset();
+  else
+    view_ = TopView{};
   TopView view = history_.refresh(make_report_(screen_.is_open() || verbose_), events, time_ns);
   const auto interval_ns = static_cast<std::uint64_t>(interval_.count());
   const std::uint64_t earliest_ns = time_ns + refresh_share * (now_ns() - began_ns);
