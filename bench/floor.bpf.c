@@ -9,14 +9,15 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "floor.h"
+/* As much as closewatch keeps of a socket (struct socket_state). */
+#define STATE_BYTES 440
 
 struct small {
   __u64 word;
 };
 
 struct large {
-  __u64 word[FLOOR_STATE_BYTES / sizeof(__u64)];
+  __u64 word[STATE_BYTES / sizeof(__u64)];
 };
 
 #define STORAGE(name, value_type)          \

@@ -6,6 +6,7 @@ The rungs below closewatch are programs of their own (bench/floor.bpf.c), which 
 and tell nobody.
 """
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -68,23 +69,15 @@ class Watching:
         self.tool.output.unlink()
 
 
-class Nothing:
-    def __enter__(self):
-        pass
-
-    def __exit__(self, *_):
-        pass
-
-
 def variants(options, directory):
     """Name -> a function that makes what is to run meanwhile."""
     tools = all_tools(options.binary, directory)
-    yield UNTRACED, Nothing
+    yield UNTRACED, contextlib.nullcontext
     for name, programs in RUNGS.items():
         yield name, lambda programs=programs: Rung(options.floor, programs)
     for name, tool in CLOSEWATCH.items():
         yield name, lambda tool=tool, name=name: Watching(tools[tool], name == STOPPED)
-    yield UNTRACED_AGAIN, Nothing
+    yield UNTRACED_AGAIN, contextlib.nullcontext
 
 
 def measure(options, directory):
