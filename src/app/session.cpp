@@ -87,7 +87,6 @@ std::expected<void, Error> Session::start(Started started) {
   started.time_ns = now_ns();
   last_usage_ns_ = started.time_ns;
   feed_.step(started);
-  if (settings_.census && !settings_.census_at_sweeps) count_descriptors(false);
   count_descriptors_when_due();
   next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   return {};
@@ -272,7 +271,8 @@ void Session::count_on(bool sockets_too, std::uint64_t until_ns) {
 
 // Whoever has begun since the start is met by a sweep: the growth of its descriptors is to be known too.
 void Session::count_descriptors_when_due() {
-  const bool due = settings_.census && now_ns() >= descriptors_counted_ns_ + descriptors_every_ns;
+  const bool due =
+      settings_.census && (descriptors_counted_ns_ == 0 || now_ns() >= descriptors_counted_ns_ + descriptors_every_ns);
   if (!settings_.census_at_sweeps) {
     if (due) count_descriptors(false);
     return;

@@ -65,7 +65,7 @@ const ProcessReport* shortest_of_descriptors(const Report& report) {
 Grid TopScreen::draw(const TopView& view, Size size) const {
   Grid grid{size};
   head(grid, view);
-  const std::size_t rows = by_process_ ? view.report.processes.size() : view.report.workloads.size();
+  const std::size_t rows = rows_of(view);
   if (helps_) {
     help(grid);
     foot(grid, rows, rows);
@@ -198,11 +198,8 @@ void TopScreen::inside(Grid& grid, const TopView& view) const {
 std::vector<Page::Line> TopScreen::inside_text(const TopView& view, std::size_t columns) const {
   constexpr std::size_t least = 40;
   Page page{std::max(columns, least), false};
-  const std::size_t rows = by_process_ ? view.report.processes.size() : view.report.workloads.size();
-  const std::vector<TopPace>& paces = by_process_ ? view.processes : view.workloads;
-  for (std::size_t at = 0; at < rows; ++at) {
-    const Line line{at, by_process_ ? &view.report.processes[at].findings : &view.report.workloads[at].findings,
-                    &paces[at]};
+  for (std::size_t at = 0; at < rows_of(view); ++at) {
+    const Line line = line_of(view, at);
     if (key_of(view, line) != *opened_) continue;
     const Findings& findings = *line.findings;
     const RowName name = name_of(view, line);

@@ -22,14 +22,20 @@ std::string lower(std::string_view text) {
 
 }  // namespace
 
+std::size_t TopScreen::rows_of(const TopView& view) const {
+  return by_process_ ? view.report.processes.size() : view.report.workloads.size();
+}
+
+TopScreen::Line TopScreen::line_of(const TopView& view, std::size_t at) const {
+  return by_process_ ? Line{at, &view.report.processes[at].findings, &view.processes[at]}
+                     : Line{at, &view.report.workloads[at].findings, &view.workloads[at]};
+}
+
 std::vector<TopScreen::Line> TopScreen::lines(const TopView& view) const {
   std::vector<Line> out;
-  const std::size_t rows = by_process_ ? view.report.processes.size() : view.report.workloads.size();
-  const std::vector<TopPace>& paces = by_process_ ? view.processes : view.workloads;
-  out.reserve(rows);
-  for (std::size_t at = 0; at < rows; ++at) {
-    const Line line{at, by_process_ ? &view.report.processes[at].findings : &view.report.workloads[at].findings,
-                    &paces[at]};
+  out.reserve(rows_of(view));
+  for (std::size_t at = 0; at < rows_of(view); ++at) {
+    const Line line = line_of(view, at);
     if (filter_.empty() || is_wanted(name_of(view, line))) out.push_back(line);
   }
   sort(view, out);

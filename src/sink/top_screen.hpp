@@ -55,6 +55,8 @@ class TopScreen {
     const TopPace* pace = nullptr;
   };
 
+  [[nodiscard]] std::size_t rows_of(const TopView& view) const;
+  [[nodiscard]] Line line_of(const TopView& view, std::size_t at) const;
   [[nodiscard]] std::vector<Line> lines(const TopView& view) const;
   [[nodiscard]] std::string key_of(const TopView& view, const Line& line) const;
   [[nodiscard]] RowName name_of(const TopView& view, const Line& line) const;
