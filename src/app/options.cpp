@@ -270,7 +270,7 @@ void add_messages(CLI::App& app, Options& options, const char* verbose) {
 void add_top(CLI::App& app, Options& options, Typed& typed) {
   add_filters(app, options, typed);
   add_value(app, "-i,--interval", typed.interval, "TIME", "how often it is refreshed, 1s");
-  add_value(app, "-d,--duration", typed.duration, "TIME", "stop after TIME: 10, 10s, 500ms, 2m, 1h");
+  add_value(app, "-d,--duration", typed.duration, "TIME", "stop after TIME: 10, 10s, 500ms, 2m, 1h; 0: one table");
   add_value(app, "--leak-after", typed.leak_after, "TIME", "how long in CLOSE_WAIT before a socket is judged, 30s");
   add_value(app, "--sweep", typed.sweep, "TIME", "how often the sockets are walked: 1s, at most 1/4 of --leak-after");
   app.add_flag("--stacks", options.stacks, "user stacks too: where a socket was opened, where its end was read");

@@ -93,7 +93,7 @@ Exit replay_top(const Options& options, RecordingReader& recording, const Engine
   const Signals signals{false, terminal->has_value()};
   CountedTransitions transitions;
   TopShow show{options, output, *std::move(terminal)};
-  Engine engine{rules};
+  Engine engine{rules_of_top(rules)};
   Feed feed{engine, transitions, show.writer()};
   std::vector<std::string> blind_spots;
   show.makes_reports_by([&](bool whole) {

@@ -2,7 +2,6 @@
 #include "app/session.hpp"
 
 #include "app/clock.hpp"
-#include "host/descriptors.hpp"
 #include "host/machine.hpp"
 #include "host/namespaces.hpp"
 #include "host/processes.hpp"
@@ -17,7 +16,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 namespace closewatch {
@@ -28,8 +26,6 @@ constexpr std::size_t round_size = 16'384;
 /// While an event waits for its reset, or for its owner.
 constexpr int short_pulse_ms = 5;
 constexpr std::uint64_t stats_every_ns = 10'000'000'000;
-constexpr std::uint64_t descriptors_every_ns = 10'000'000'000;
-constexpr std::uint64_t count_takes_ns = 50'000'000;
 /// Where each sweep is a census: at the namespaces' settings and counters, and for whatever is in none that had
 /// buckets.
 constexpr std::uint64_t look_every_ns = 10'000'000'000;
@@ -53,7 +49,12 @@ std::string processes_missed(const KernelLosses& losses) {
 }  // namespace
 
 Session::Session(KernelSource& source, Feed& feed, const Settings& settings)
-    : source_(source), feed_(feed), engine_(feed.engine()), writer_(feed.writer()), settings_(settings) {
+    : source_(source),
+      feed_(feed),
+      engine_(feed.engine()),
+      writer_(feed.writer()),
+      settings_(settings),
+      descriptors_(feed, settings.root, settings.looks_up_pids, [this] { drain(); }) {
   feed_.answers_by([this](const Identity& who) { return answer(who); });
 }
 
@@ -87,7 +88,7 @@ std::expected<void, Error> Session::start(Started started) {
   started.time_ns = now_ns();
   last_usage_ns_ = started.time_ns;
   feed_.step(started);
-  count_descriptors_when_due();
+  count_descriptors();
   next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   return {};
 }
@@ -153,13 +154,8 @@ std::expected<void, Error> Session::pump() {
 
 std::expected<void, Error> Session::stop() {
   drain_all();
-  check_losses();  // the last walk is the one that rebuilds the tables
-  if (auto walked = walk(Walk::everything, true); !walked) {
-    ++failed_walks_;
-    spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
-                 std::strerror(walked.error().code));
-  }
-  if (settings_.census) count_descriptors(true);
+  check_losses();
+  if (settings_.walks_at_end) walk_at_end();
   check_losses();
   writer_.lift_limit();
   if (const std::uint64_t lines = writer_.resume(); lines > 0) feed_.step(OutputLost{now_ns(), lines});
@@ -192,6 +188,16 @@ std::expected<void, Error> Session::stop() {
   return writer_.finish(patience_at_end);
 }
 
+// It is the one that rebuilds the tables after what was lost.
+void Session::walk_at_end() {
+  if (auto walked = walk(Walk::everything, true); !walked) {
+    ++failed_walks_;
+    spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
+                 std::strerror(walked.error().code));
+  }
+  if (settings_.census) descriptors_.count_all();
+}
+
 void Session::sweep_when_due() {
   const bool due = now_ns() >= next_sweep_ns_;
   const std::optional<WalkWanted> wanted = feed_.take_wanted_walk();
@@ -211,7 +217,7 @@ void Session::sweep_when_due() {
   } else if (tables) {
     owes_tables_ = false;
   }
-  if (due) count_descriptors_when_due();
+  if (due) count_descriptors();
   // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
   if (due) next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
   if (looks) next_look_ns_ = now_ns() + std::max(look_every_ns, look_share * (now_ns() - began_ns));
@@ -242,48 +248,14 @@ std::expected<void, Error> Session::walk(Walk what, bool with_census) {
   return {};
 }
 
-// Which of them are sockets takes a look at each, and is told at the end; on a screen that stands it is told now and
-// then.
-void Session::count_descriptors(bool sockets_too) {
-  if (!settings_.looks_up_pids) return;
-  descriptors_counted_ns_ = now_ns();
-  uncounted_ = engine_.owners();
-  count_on(sockets_too, std::numeric_limits<std::uint64_t>::max());
-}
-
-void Session::count_on(bool sockets_too, std::uint64_t until_ns) {
-  for (; !uncounted_.empty() && now_ns() < until_ns; uncounted_.pop_back()) {
-    const Identity& owner = uncounted_.back();
-    const ProcessTicks process{owner.key.pid, owner.key.start_ns / ns_per_tick};
-    DescriptorsSeen seen{.time_ns = now_ns(), .key = owner.key};
-    if (const auto all = sockets_too ? descriptors_of(settings_.root, process) : std::nullopt) {
-      seen.open = all->open;
-      seen.soft_limit = all->soft_limit;
-      seen.sockets = all->sockets;
-    } else if (const auto open = sockets_too ? std::nullopt : open_descriptors(settings_.root, process)) {
-      seen.open = *open;
-    } else {
-      continue;
-    }
-    feed_.step(seen);
-  }
-}
-
-// Whoever has begun since the start is met by a sweep: the growth of its descriptors is to be known too.
-void Session::count_descriptors_when_due() {
-  const bool due =
-      settings_.census && (descriptors_counted_ns_ == 0 || now_ns() >= descriptors_counted_ns_ + descriptors_every_ns);
-  if (!settings_.census_at_sweeps) {
-    if (due) count_descriptors(false);
-    return;
-  }
-  if (!settings_.looks_up_pids) return;
-  if (due && uncounted_.empty()) {
-    descriptors_counted_ns_ = now_ns();
-    uncounted_ = engine_.owners();
-  }
-  // Of tens of thousands a part at each sweep: the ring is to be drained, and the screen to be drawn.
-  count_on(true, now_ns() + count_takes_ns);
+// On a screen all are told anew as soon as may be; elsewhere how they grow is told at the end, with whoever has begun
+// since the start.
+void Session::count_descriptors() {
+  if (!settings_.census) return;
+  if (settings_.census_at_sweeps)
+    descriptors_.count_on();
+  else
+    descriptors_.count_open_when_due();
 }
 
 std::vector<std::string> Session::blind_spots() const {

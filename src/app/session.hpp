@@ -4,6 +4,7 @@
 
 // The loop between the kernel and the sinks: the one place with a clock, signals and sight of every room.
 
+#include "app/counted_descriptors.hpp"
 #include "app/feed.hpp"
 #include "source/kernel.hpp"
 
@@ -36,6 +37,7 @@ class Session {
     bool quiet = false;
     bool census = false;  ///< the first and the last walk bring rows of every state
     bool census_at_sweeps = false;  ///< and each sweep does; now and then one looks at every network namespace
+    bool walks_at_end = true;  ///< what there is then is to be told; a walk over a million sockets takes seconds
     std::uint32_t ring_bytes = 0;
     std::chrono::milliseconds sweep{5000};  ///< from one walk over the sockets to the next
     /// The kernel side wakes nobody for a little data, and lines are owed within 100 ms.
@@ -64,7 +66,7 @@ class Session {
   /// Somebody else's descriptor, looked at in each round once the ring has been read.
   struct Companion {
     int fd = -1;
-    std::function<short()> wanted;    ///< what to wait for, as poll(2) has it
+    std::function<short()> wanted;  ///< what to wait for, as poll(2) has it
     std::function<bool(short)> come;  ///< what has come; false ends the watching
   };
   void looks_at(Companion companion) { companions_.push_back(std::move(companion)); }
@@ -107,10 +109,8 @@ class Session {
   enum class Walk { owners, sweep, everything };
   [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census);
   void sweep_when_due();
-  void count_descriptors(bool sockets_too);
-  void count_descriptors_when_due();
-  /// Of those that are still to be counted, the last first.
-  void count_on(bool sockets_too, std::uint64_t until_ns);
+  void walk_at_end();
+  void count_descriptors();
   /// Of every network namespace, or of those that have TIME_WAIT buckets.
   [[nodiscard]] std::expected<void, Error> walk_tables(bool all);
   [[nodiscard]] std::expected<void, Error> walk_tables_of(const NetworkNamespace& where, bool look);
@@ -148,8 +148,7 @@ class Session {
   std::uint64_t next_look_ns_ = 0;
   std::uint64_t failed_walks_ = 0;
   bool owes_tables_ = false;  ///< a walk over all failed
-  std::uint64_t descriptors_counted_ns_ = 0;
-  std::vector<Identity> uncounted_;  ///< whose descriptors are to be counted
+  CountedDescriptors descriptors_;
   KernelLosses losses_;
   RecordingWriter* recording_ = nullptr;
   RecordingHead recording_head_;

@@ -11,25 +11,38 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <expected>
+#include <optional>
 #include <utility>
 
 namespace closewatch {
 namespace {
 
+/// -d 0: what there is now, as a table.
+bool is_one_look(const Options& options) { return options.duration == std::chrono::milliseconds{0}; }
+
 Session::Settings settings_of(const Options& options, Session::Settings settings) {
   constexpr int pulses = 4;  // so that a refresh is late by no more than that part of the interval
   settings.census_at_sweeps = true;
+  settings.walks_at_end = is_one_look(options);  // otherwise nothing is shown any more
   settings.pulse = std::min(settings.pulse, options.interval / pulses);
   return settings;
 }
 
 }  // namespace
 
+Engine::Settings rules_of_top(Engine::Settings rules) {
+  rules.gone_kept_ns = nanoseconds(std::chrono::minutes{1});  // as long as TIME_WAIT
+  return rules;
+}
+
 Exit run_top(const Options& options, std::function<void()> on_started) {
   // A terminal that cannot be used is refused before anything starts.
   const auto display = Output::open({}, STDOUT_FILENO);
   if (!display) return refuse(Exit::failed, message_of(display.error()));
-  auto terminal = open_terminal(options, *display);
+  std::expected<std::optional<TopTerminal>, Error> terminal;
+  if (!is_one_look(options)) terminal = open_terminal(options, *display);
   if (!terminal) return refuse(Exit::failed, message_of(terminal.error()));
   auto watch = begin_watch(options, STDOUT_FILENO);
   if (!watch) return watch.error();
@@ -39,7 +52,7 @@ Exit run_top(const Options& options, std::function<void()> on_started) {
   TopShow show{options, *display, *std::move(terminal)};
   StackNames stacks{options.stacks};
   const Engine::Settings rules = engine_settings(options, settings, host_pids);
-  Engine engine{rules};
+  Engine engine{rules_of_top(rules)};
   Feed feed{engine, transitions, show.writer()};
   Session session{source, feed, settings_of(options, session_settings(options, settings, host_pids, limits))};
   record.serve(session, options, rules);
@@ -73,6 +86,11 @@ Exit run_top(const Options& options, std::function<void()> on_started) {
   const auto ran = session.run(started(options));
   show.end();
   if (!ran) return failed(ran.error());
+  if (is_one_look(options)) {
+    show.refresh(now_ns(), transitions.count());
+    show.print();
+    if (auto written = show.writer().finish(as_long_as_it_takes); !written) return failed(written.error());
+  }
   return record.is_good() ? Exit::done : Exit::failed;
 }
 

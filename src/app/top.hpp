@@ -5,6 +5,8 @@
 #include "app/options.hpp"
 #include "sink/sink.hpp"
 
+#include <closewatch/core/engine.hpp>
+
 #include <cstdint>
 #include <functional>
 
@@ -13,6 +15,9 @@ namespace closewatch {
 /// `closewatch top`: everything from the options to the exit status. `on_started` is called once everything is attached
 /// and what was there before is known.
 [[nodiscard]] Exit run_top(const Options& options, std::function<void()> on_started = {});
+
+/// What a screen shows is of now: the rules of a report, but for what has ended long since.
+[[nodiscard]] Engine::Settings rules_of_top(Engine::Settings rules);
 
 /// In place of the stream: how many transitions were in it.
 class CountedTransitions final : public Sink {

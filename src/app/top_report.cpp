@@ -10,13 +10,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <expected>
+#include <optional>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace closewatch {
@@ -39,6 +39,20 @@ std::expected<void, Error> write_file(const std::string& path, std::string_view 
   auto written = writer.finish(patience);
   if (!written) ::unlink(path.c_str());  // half a report is none
   return written;
+}
+
+struct Forms {
+  std::string text;
+  std::string json;
+};
+
+/// Both or none: the path without its ending.
+std::expected<std::string, Error> write_forms(const std::string& path, const Forms& forms) {
+  if (auto written = write_file(path + ".txt", forms.text); !written) return std::unexpected(written.error());
+  auto written = write_file(path + ".json", forms.json);
+  if (written) return path;
+  ::unlink((path + ".txt").c_str());
+  return std::unexpected(written.error());
 }
 
 /// Another folder may take what this one does not.
@@ -64,22 +78,27 @@ std::string report_name(const std::string& host, std::int64_t time_ns, std::int6
 }
 
 std::string save_report(const Report& report, const TextSink::Style& style, const std::vector<std::string>& folders) {
+  constexpr int names_at_most = 100;
   const std::string name = report_name(report.host, report.to_ns, style.utc_offset_ns(report.to_ns));
-  const std::array forms{std::pair{".txt", report_text(report, style)}, std::pair{".json", report_json(report)}};
-  std::string why;
+  const Forms forms{report_text(report, style), report_json(report)};
+  std::optional<Error> first;
+  std::string refused;
   for (const std::string& folder : folders) {
     const std::string path = (folder.empty() || folder == "." ? "" : folder + "/") + name;
-    std::expected<void, Error> written;
-    for (const auto& [ending, text] : forms) {
-      written = write_file(path + ending, text);
-      if (!written) break;
+    std::expected<std::string, Error> written = write_forms(path, forms);
+    // Of the same second, or of another who saves here.
+    for (int number = 2; !written && written.error().code == EEXIST && number < names_at_most; ++number)
+      written = write_forms(fmt::format("{}-{}", path, number), forms);
+    if (written)
+      return fmt::format("written: {}.txt and .json{}", *written,
+                         first ? fmt::format(" (not in {}: {})", refused, std::strerror(first->code)) : "");
+    if (!first) {
+      first = written.error();
+      refused = folder == "." ? "this directory" : folder;
     }
-    if (written) return fmt::format("written: {}.txt and .json{}", path, why.empty() ? "" : " (" + why + ")");
-    if (why.empty()) why = message_of(written.error());
     if (!is_of_the_folder(written.error().code)) break;
-    ::unlink((path + ".txt").c_str());
   }
-  return why;
+  return first ? message_of(*first) : "";
 }
 
 }  // namespace closewatch

@@ -24,6 +24,23 @@ constexpr std::uint64_t shortest_step_ns = 200'000'000;
 constexpr int keys_at_once = 256;
 constexpr short gone = POLLHUP | POLLERR | POLLNVAL;
 
+/// What keeps others from the screen.
+std::string scope_of(const Options& options) {
+  if (options.command == Subcommand::demo) return "only the demo's programs";
+  std::string filters;
+  const auto add = [&](bool is_given, const char* name) {
+    if (is_given) filters.append(filters.empty() ? "only " : ", ").append(name);
+  };
+  add(!options.pids.empty(), "--pid");
+  add(!options.comms.empty(), "--comm");
+  add(!options.cgroup.empty(), "--cgroup");
+  add(!options.netns.empty(), "--netns");
+  add(!options.local_ports.empty(), "--local-port");
+  add(!options.remote_ports.empty(), "--remote-port");
+  add(options.ipv4 != options.ipv6, options.ipv4 ? "IPv4" : "IPv6");
+  return filters;
+}
+
 bool is_plain(const char* type) { return type == nullptr || *type == '\0' || std::strcmp(type, "dumb") == 0; }
 
 std::size_t columns_of_table(int fd) {
@@ -52,7 +69,7 @@ TopShow::TopShow(const Options& options, const Output& output, std::optional<Top
       verbose_(options.verbose),
       style_(text_style(options, output.fd())),
       writer_(output.fd(), output.name()),
-      screen_({.utf8 = style_.utf8}),
+      screen_({.utf8 = style_.utf8, .scope = scope_of(options)}),
       terminal_(std::move(terminal)) {
   style_.colour = false;  // of what is saved
   style_.wide = true;

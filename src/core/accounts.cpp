@@ -26,13 +26,15 @@ void add(Account* account, std::uint64_t latency_ns) {
 
 }  // namespace
 
-Accounts::Pair Accounts::accounts_of(const Responsible& responsible, const Tuple& tuple) {
+Accounts::Pair Accounts::accounts_of(const Responsible& responsible, const Tuple& tuple, std::uint64_t now_ns) {
   const Identity process = responsible.process ? responsible.process->identity : Identity{};
   const WorkloadId id = workloads_.of(process, tuple);
   Pair out;
   out.process = account_of(processes_, process.key, limits_.processes);
   out.workload = account_of(by_workload_, id, limits_.workloads);
   if (out.process == nullptr || out.workload == nullptr) ++refused_;
+  for (Account* account : {out.process, out.workload})
+    if (account != nullptr) account->last_ns = now_ns;
   if (out.process != nullptr) out.process->process = process;
   if (process.key.pid == 0) return out;
   if (out.workload != nullptr) {
@@ -43,8 +45,8 @@ Accounts::Pair Accounts::accounts_of(const Responsible& responsible, const Tuple
   return out;
 }
 
-void Accounts::take(const Closed& closed) {
-  const Pair accounts = accounts_of(closed.responsible, closed.connection.tuple);
+void Accounts::take(const Closed& closed, std::uint64_t now_ns) {
+  const Pair accounts = accounts_of(closed.responsible, closed.connection.tuple, now_ns);
   for (Account* account : {accounts.process, accounts.workload}) {
     if (account == nullptr) continue;
     ++account->endings[static_cast<std::size_t>(closed.ending)];
@@ -52,18 +54,27 @@ void Accounts::take(const Closed& closed) {
   }
 }
 
-void Accounts::entered_time_wait(const Responsible& owner, const Tuple& tuple) {
-  const Pair accounts = accounts_of(owner, tuple);
+void Accounts::entered_time_wait(const Responsible& owner, const Tuple& tuple, std::uint64_t now_ns) {
+  const Pair accounts = accounts_of(owner, tuple, now_ns);
   for (Account* account : {accounts.process, accounts.workload})
     if (account != nullptr) ++account->time_wait_entered;
 }
 
-void Accounts::take(const Transition& transition) {
+void Accounts::take(const Transition& transition, std::uint64_t now_ns) {
   const bool by_program = transition.cause == Cause::close || transition.cause == Cause::shutdown;
   if (transition.from != State::close_wait || !by_program || !transition.in_state_ns) return;
-  const Pair accounts = accounts_of(transition.responsible, transition.connection.tuple);
+  const Pair accounts = accounts_of(transition.responsible, transition.connection.tuple, now_ns);
   add(accounts.process, *transition.in_state_ns);
   add(accounts.workload, *transition.in_state_ns);
+}
+
+void Accounts::forget_gone(std::uint64_t before_ns, const std::function<bool(const ProcessKey&)>& lives) {
+  std::erase_if(processes_, [&](const auto& entry) { return entry.second.last_ns < before_ns && !lives(entry.first); });
+  std::erase_if(members_, [&](const Member& member) { return !lives(member.process); });
+  std::unordered_set<WorkloadId> peopled;
+  for (const Member& member : members_) peopled.insert(member.workload);
+  std::erase_if(by_workload_,
+                [&](const auto& entry) { return entry.second.last_ns < before_ns && !peopled.contains(entry.first); });
 }
 
 }  // namespace closewatch

@@ -246,6 +246,11 @@ void Detector::drop_ended(std::uint64_t cookie) {
   ended_.pop_back();
 }
 
+void Detector::forget_ended() {
+  ended_.clear();
+  ended_open_.clear();
+}
+
 // Its descriptor is gone, closed by whom is not known: the program is not to be accused of what it may have mended.
 void Detector::drop_vanished(std::uint64_t cookie) {
   const auto found = ended_open_.find(cookie);

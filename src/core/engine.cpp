@@ -230,7 +230,7 @@ Engine::Known* Engine::room_for(std::uint64_t cookie) {
 void Engine::keep_early_end(const TransitionSeen& seen, std::vector<Fact>& facts) {
   if (!is_over(seen)) return;
   const Closed closed = closed_of(transition_of({}, seen, facts), seen, false, facts);
-  if (settings_.keeps_accounts && closed.bucket != Bucket::none) accounts_.take(closed);
+  if (settings_.keeps_accounts && closed.bucket != Bucket::none) accounts_.take(closed, now_ns_);
   keep_bucket(seen, closed);
   tell_changes(facts);
 }
@@ -336,7 +336,7 @@ Transition Engine::transition_of(const Wait& wait, const TransitionSeen& seen, s
 void Engine::conclude(const Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts) {
   Transition transition = transition_of(wait, seen, facts);
   if (!is_over(seen)) {
-    if (settings_.keeps_accounts) accounts_.take(transition);
+    if (settings_.keeps_accounts) accounts_.take(transition, now_ns_);
     facts.emplace_back(std::move(transition));
     return;
   }
@@ -348,8 +348,8 @@ void Engine::conclude(const Wait& wait, const TransitionSeen& seen, std::vector<
   if (closed.bucket == Bucket::time_wait) transition.to = State::time_wait;
   transition.ending = closed.ending;
   if (settings_.keeps_accounts) {
-    accounts_.take(transition);
-    accounts_.take(closed);
+    accounts_.take(transition, now_ns_);
+    accounts_.take(closed, now_ns_);
   }
   // An orphan's bucket is still FIN_WAIT2: nothing has changed but that no process has it. Where the table was full a
   // walk will tell.

@@ -153,7 +153,7 @@ void Engine::tell_changes(std::vector<Fact>& facts) {
     Tuple tuple = change.tuple;
     tuple.role = change.bucket.role;
     if (change.to == State::time_wait && settings_.keeps_accounts)
-      accounts_.entered_time_wait(*change.bucket.owner, tuple);
+      accounts_.entered_time_wait(*change.bucket.owner, tuple, now_ns_);
     if (!started_) continue;  // the snapshot will have it as it is then
     Responsible owner = *change.bucket.owner;
     if (owner.process) owner.process->exited.reset();  // by now, and not when it closed

@@ -17,9 +17,6 @@ constexpr std::uint64_t walk_share = 10;
 /// Descriptors are counted every ten seconds: of whoever was left out for so long nothing is to be told.
 constexpr std::uint64_t forgotten_ns = 60'000'000'000;
 
-/// Descriptors come and go with each connection: a few more of them tell no growth.
-constexpr std::uint64_t few = 10;
-
 }  // namespace
 
 void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
@@ -59,8 +56,11 @@ void Engine::on(const DescriptorsSeen& seen, std::vector<Fact>&) {
       return;
     }
   }
-  const auto [found, first] = descriptors_.try_emplace(seen.key, Descriptors{seen, seen});
-  if (!first) found->second.last = seen;
+  Descriptors& known = descriptors_[seen.key];
+  const std::uint64_t sockets = known.last.sockets;
+  known.last = seen;
+  if (seen.sockets == 0) known.last.sockets = std::min(sockets, seen.open);
+  known.growth.add(seen.time_ns, seen.open);
 }
 
 void Engine::on(const StacksSeen& seen, std::vector<Fact>& facts) {
@@ -135,8 +135,16 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   else if (started_ && !snapshot_due_ && seen_losses_ == told_losses_)
     for (const auto& [cookie, known] : vanished) tell_vanished(cookie, known, facts);
   judge(facts, [&](auto& judgements) { detector_.sweep_done(done, judgements); });
+  forget_gone();
   forget_stacks();
   if (workloads_.is_nearly_full()) forget_workloads();
+}
+
+void Engine::forget_gone() {
+  if (!settings_.gone_kept_ns || now_ns_ < *settings_.gone_kept_ns) return;
+  detector_.forget_ended();
+  accounts_.forget_gone(now_ns_ - *settings_.gone_kept_ns,
+                        [&](const ProcessKey& key) { return processes_.lives(key); });
 }
 
 // Whoever runs programs by odd names makes workloads without end. An account is a part of the report: it stays, and
@@ -307,9 +315,10 @@ Report Engine::report(ReportHead head) {
     health.without_port = without_port == without_port_.end() ? 0 : without_port->second;
     if (health.before) health.watched_ns = now_ns_ - std::min(now_ns_, head.from_ns);
   }
-  // What has ended since the watching began was counted without its limit.
-  for (const auto& [key, seen] : descriptors_)
-    if (seen.last.soft_limit != 0) input.descriptors.emplace(key, seen.use());
+  // Of who has ended, or has no socket any more, the last count says nothing of today; it may have no limit, too.
+  for (const Identity& owner : owners())
+    if (const auto seen = descriptors_.find(owner.key); seen != descriptors_.end() && seen->second.last.soft_limit != 0)
+      input.descriptors.emplace(owner.key, seen->second.use());
   if (input.lost > 0) input.incomplete_reasons.push_back(std::to_string(input.lost) + " events were lost");
   for (const auto& [cookie, known] : stacks_) input.stacks.emplace(cookie, known.resolved);
   return build(input);
@@ -333,10 +342,12 @@ void Engine::forget_stacks() {
 
 DescriptorUse Engine::Descriptors::use() const {
   DescriptorUse use{last.open, last.soft_limit, last.sockets, std::nullopt};
-  if (last.time_ns < first.time_ns + pace_takes_ns || last.open <= first.open + few || last.soft_limit == 0) return use;
-  const double seconds = static_cast<double>(last.time_ns - first.time_ns) / 1e9;
-  const double per_second = static_cast<double>(last.open - first.open) / seconds;
-  use.seconds_left = static_cast<double>(last.soft_limit - std::min(last.open, last.soft_limit)) / per_second;
+  const std::optional<double> per_second = growth.per_second();
+  const std::uint64_t left = last.soft_limit - std::min(last.open, last.soft_limit);
+  if (left == 0)
+    use.seconds_left = 0;
+  else if (per_second)
+    use.seconds_left = static_cast<double>(left) / *per_second;
   return use;
 }
 

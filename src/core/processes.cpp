@@ -58,6 +58,11 @@ bool Processes::has_exited(const ProcessKey& key) const {
   return found != entries_.end() && found->second->exited;
 }
 
+bool Processes::lives(const ProcessKey& key) const {
+  const auto found = entries_.find(key);
+  return found != entries_.end() && !found->second->exited;
+}
+
 void Processes::make_room() {
   while (entries_.size() >= limit_) {
     ++evicted_;

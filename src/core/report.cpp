@@ -203,8 +203,12 @@ std::vector<WorkloadReport> Builder::workloads() const {
     for (const ProcessOrder& member : draft.members) {
       if (member.pid == 0) continue;
       ++report.processes;
+      report.members.push_back({member.pid, member.start_ns});
       const auto use = input_.descriptors.find({member.pid, member.start_ns});
-      if (use != input_.descriptors.end() && (!nearest || is_nearer(use->second, *nearest))) nearest = use->second;
+      if (use == input_.descriptors.end() || (nearest && !is_nearer(use->second, *nearest))) continue;
+      nearest = use->second;
+      const auto known = processes_.find(member);
+      report.nearest_to_limit = known != processes_.end() ? known->second.first : Identity{.key = use->first};
     }
     const auto place = rank(draft.first.key.pid == 0, report.findings, draft.first);
     ranked.emplace_back(place, std::move(report));
@@ -231,12 +235,26 @@ Report Builder::build() {
   out.processes = processes();
   out.host_findings = closewatch::findings_of(health_of(input_, ports_));
   out.mended = input_.mended;
+  out.knows_ports = !input_.namespaces.empty();
   return out;
 }
 
 }  // namespace
 
 Report build(const ReportInput& input) { return Builder{input}.build(); }
+
+std::uint64_t aborts(const Findings& findings) {
+  std::uint64_t sum = 0;
+  for (std::size_t ending = 0; ending < findings.endings.size(); ++ending)
+    if (is_abort(static_cast<Ending>(ending))) sum += findings.endings[ending];
+  return sum;
+}
+
+bool runs_out(const DescriptorUse& use) {
+  constexpr double near_seconds = 86'400;
+  if (use.soft_limit == 0) return false;
+  return (use.seconds_left && *use.seconds_left < near_seconds) || use.open >= use.soft_limit - use.soft_limit / 10;
+}
 
 std::uint64_t leaked(const Report& report) {
   std::uint64_t sum = 0;

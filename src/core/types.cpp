@@ -109,6 +109,27 @@ std::string_view name(Ending ending) {
   std::unreachable();
 }
 
+bool is_abort(Ending ending) {
+  switch (ending) {
+    case Ending::rst_linger0:
+    case Ending::rst_unread:
+    case Ending::rst_linger2:
+    case Ending::rst_late_data:
+    case Ending::rst_received:
+    case Ending::timeout:
+    case Ending::fin_timeout:
+    case Ending::refused:
+    case Ending::unreachable:
+    case Ending::never_accepted:
+    case Ending::killed: return true;
+    case Ending::fin:
+    case Ending::abandoned:
+    case Ending::disconnected:
+    case Ending::unknown: return false;
+  }
+  std::unreachable();
+}
+
 std::string_view name(Bucket bucket) {
   switch (bucket) {
     case Bucket::unknown: return "unknown";

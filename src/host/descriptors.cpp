@@ -41,18 +41,43 @@ std::optional<std::uint64_t> parse_descriptor_limit(std::string_view limits) {
   return value;
 }
 
-std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, const ProcessTicks& process) {
-  const Folder folder = open_folder(process_folder(root, process.pid) / "fd");
-  const auto limits = read_file(process_folder(root, process.pid) / "limits");
-  const auto limit = limits ? parse_descriptor_limit(*limits) : std::nullopt;
+std::optional<std::uint64_t> descriptor_limit(const std::filesystem::path& root, std::uint32_t pid) {
+  const auto limits = read_file(process_folder(root, pid) / "limits");
+  return limits ? parse_descriptor_limit(*limits) : std::nullopt;
+}
+
+std::optional<DescriptorCount> DescriptorCount::begin(const std::filesystem::path& root, const ProcessTicks& process) {
+  Folder folder = open_folder(process_folder(root, process.pid) / "fd");
+  const auto limit = descriptor_limit(root, process.pid);
   if (!folder || !limit) return std::nullopt;
-  Descriptors found{.open = 0, .soft_limit = *limit, .sockets = 0};
-  for_each_entry(folder.get(), [&](const char* name) {
-    ++found.open;
-    if (is_socket(folder.get(), name)) ++found.sockets;
-  });
-  if (!runs_still(root, process)) return std::nullopt;
-  return found;
+  return DescriptorCount{root, process, std::move(folder), *limit};
+}
+
+bool DescriptorCount::go_on(const std::function<bool()>& may) {
+  constexpr std::uint64_t at_once = 256;  // less than a millisecond
+  while (may()) {
+    const std::uint64_t until = found_.open + at_once;
+    while (found_.open < until) {
+      const char* name = next_entry(folder_.get());
+      if (name == nullptr) return true;
+      ++found_.open;
+      if (is_socket(folder_.get(), name)) ++found_.sockets;
+    }
+  }
+  return false;
+}
+
+std::optional<Descriptors> DescriptorCount::result() const {
+  if (!runs_still(root_, process_)) return std::nullopt;
+  return found_;
+}
+
+std::optional<Descriptors> descriptors_of(const std::filesystem::path& root, const ProcessTicks& process) {
+  auto count = DescriptorCount::begin(root, process);
+  if (!count) return std::nullopt;
+  while (!count->go_on([] { return true; })) {
+  }
+  return count->result();
 }
 
 std::optional<std::uint64_t> open_descriptors(const std::filesystem::path& root, const ProcessTicks& process) {

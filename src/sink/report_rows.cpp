@@ -49,15 +49,22 @@ RowName name_of(const ProcessReport& report, bool utf8) {
   return row;
 }
 
+std::string cut_to(std::string_view text, std::size_t width, bool utf8) {
+  if (width == 0 || columns_of(text) <= width) return printable(text, utf8, width);
+  std::string cut = width > 1 ? printable(text, utf8, width - 1) : std::string{};
+  return cut + (utf8 ? "…" : "~");
+}
+
 std::string in_columns(const RowName& row, std::size_t width, bool utf8) {
-  if (row.end.empty()) return printable(row.name, utf8, width);
+  if (row.end.empty()) return cut_to(row.name, width, utf8);
   constexpr std::size_t name_at_least = 8;
   const std::size_t free = width > row.end.size() + 1 ? width - row.end.size() - 1 : 0;
   const std::size_t for_name = std::min(columns_of(row.name), std::max(name_at_least, free));
+  const std::string_view mark = utf8 ? "…" : "~";
   std::string end = row.end;
   const std::size_t for_end = width > for_name + 1 ? width - for_name - 1 : 0;
-  if (end.size() > for_end && for_end != 0) end = (utf8 ? "…" : "~") + end.substr(end.size() - for_end + 1);
-  return printable(printable(row.name, utf8, for_name) + " " + end, utf8, width);
+  if (end.size() > for_end && for_end != 0) end = std::string{mark} + end.substr(end.size() - for_end + 1);
+  return printable(cut_to(row.name, for_name, utf8) + " " + end, utf8, width);
 }
 
 std::string descriptors_text(const std::optional<DescriptorUse>& use) {

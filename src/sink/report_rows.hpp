@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace closewatch {
 
@@ -21,6 +22,9 @@ struct RowName {
 };
 [[nodiscard]] RowName name_of(const WorkloadReport& row, bool utf8);
 [[nodiscard]] RowName name_of(const ProcessReport& row, bool utf8);
+
+/// As wide as `width`, filled with blanks; where it is cut, a mark says so.
+[[nodiscard]] std::string cut_to(std::string_view text, std::size_t width, bool utf8);
 
 /// Name and end in one column: the name gives way first, then the beginning of the address. As wide as `width`, filled
 /// with blanks.

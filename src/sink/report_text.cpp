@@ -227,11 +227,7 @@ void Text::details(const Row& row) {
   close_wait_.write(row.findings->close_wait);
   const auto& use = row.findings->descriptors;
   if (use && use->seconds_left && *use->seconds_left < 100 * 86'400.0)
-    page_.paragraph(
-        2,
-        fmt::format(FMT_COMPILE("descriptors: {} of {} in use, none left in {} at this rate"), use->open,
-                    use->soft_limit, duration_text(static_cast<std::uint64_t>(*use->seconds_left * second_ns))),
-        Colour::red);
+    page_.paragraph(2, "descriptors: " + words::descriptors(*use), Colour::red);
   time_wait_.write(*row.findings);
 }
 

@@ -43,10 +43,18 @@ bool is_urgent(const RouteUse& use) {
   return use.is_full() || (use.seconds_left && *use.seconds_left < urgent_seconds);
 }
 
+Colour colour_of(const RouteUse& use) { return is_urgent(use) ? Colour::red : Colour::yellow; }
+
+std::string route_text(const Route& route, bool utf8) {
+  return words::ends(pattern_text({route.family, route.local, std::nullopt}), endpoint_text(route.peer, route.family),
+                     Role::connect, utf8);
+}
+
 std::string seconds_text(double seconds) { return duration_text(static_cast<std::uint64_t>(seconds * second_ns)); }
 
 std::string use_text(const RouteUse& use) {
   std::string text = fmt::format(FMT_COMPILE("{} of {} in use"), use.in_use, words::count(use.usable, "port"));
+  if (use.in_use < use.time_wait) text += " (connect() may take those in TIME_WAIT: tcp_tw_reuse)";
   if (use.is_full())
     text += "; connect() fails now (EADDRNOTAVAIL)";
   else if (use.seconds_left && *use.seconds_left < near_seconds)
@@ -106,20 +114,13 @@ std::string_view abort_words(Ending ending) {
     case Ending::unreachable: return "unreachable";
     case Ending::never_accepted: return "never accepted, and their listener went away";
     case Ending::killed: return "killed from outside (ss -K)";
+    case Ending::fin_timeout: return "given up in FIN_WAIT2";
     case Ending::fin:
-    case Ending::fin_timeout:
     case Ending::abandoned:
     case Ending::disconnected:
     case Ending::unknown: return {};
   }
   std::unreachable();
-}
-
-std::uint64_t aborts_of(const Findings& findings) {
-  std::uint64_t sum = 0;
-  for (std::size_t ending = 0; ending < findings.endings.size(); ++ending)
-    if (!abort_words(static_cast<Ending>(ending)).empty()) sum += findings.endings[ending];
-  return sum;
 }
 
 const TimeWaitEndpoint* nearest(const Findings& findings) {
@@ -137,29 +138,43 @@ bool is_near_end(const Findings& findings) {
 Colour port_colour(const Findings& findings) {
   const TimeWaitEndpoint* endpoint = nearest(findings);
   if (endpoint == nullptr) return Colour::none;
-  return is_urgent(*endpoint->ports) ? Colour::red : Colour::yellow;
+  return colour_of(*endpoint->ports);
 }
 
 bool piles_up(const Findings& findings) {
   const auto is_pile = [&](const Pile& pile) { return count_of(findings, pile.state) >= worth_a_word; };
   return findings.fin_wait2.orphaned >= worth_a_word || findings.fin_wait2.living >= worth_a_word ||
-         std::any_of(pile_words.begin(), pile_words.end(), is_pile) || aborts_of(findings) >= worth_a_word;
+         std::any_of(pile_words.begin(), pile_words.end(), is_pile) || closewatch::aborts(findings) >= worth_a_word;
+}
+
+const RouteUse* nearest_route(const Report& report) {
+  const RouteUse* worst = nullptr;
+  const auto left = [](const RouteUse& use) { return use.seconds_left.value_or(near_seconds); };
+  for (const WorkloadReport& workload : report.workloads)
+    if (const TimeWaitEndpoint* one = nearest(workload.findings); one != nullptr)
+      if (worst == nullptr || left(*one->ports) < left(*worst)) worst = &*one->ports;
+  return worst;
+}
+
+Page::Line ports_in_short(const RouteUse& use, bool utf8) {
+  std::string when;
+  if (use.is_full())
+    when = "connect() fails now";
+  else if (use.seconds_left)
+    when = "connect() fails in " + seconds_text(*use.seconds_left);
+  else
+    when = "next to none left";
+  return {fmt::format(FMT_COMPILE("Ports: {} on {}, {} of {} in use."), when, route_text(use.route, utf8), use.in_use,
+                      use.usable),
+          colour_of(use)};
 }
 
 void TimeWaitText::summary(const Report& report) {
-  const RouteUse* worst = nullptr;
-  for (const WorkloadReport& workload : report.workloads) {
-    const TimeWaitEndpoint* one = nearest(workload.findings);
-    if (one == nullptr) continue;
-    const auto left = [](const RouteUse& use) { return use.seconds_left.value_or(near_seconds); };
-    if (worst == nullptr || left(*one->ports) < left(*worst)) worst = &*one->ports;
-  }
   const std::uint64_t time_wait = report.states[std::to_underlying(State::time_wait)];
-  if (worst != nullptr) {
-    const std::string where = words::ends(pattern_text({worst->route.family, worst->route.local, std::nullopt}),
-                                          endpoint_text(worst->route.peer, worst->route.family), Role::connect, utf8_);
-    page_.paragraph(0, fmt::format(FMT_COMPILE("Ports run out on {}: {}."), where, use_text(*worst)),
-                    is_urgent(*worst) ? Colour::red : Colour::yellow);
+  if (const RouteUse* worst = nearest_route(report); worst != nullptr) {
+    page_.paragraph(
+        0, fmt::format(FMT_COMPILE("Ports run out on {}: {}."), route_text(worst->route, utf8_), use_text(*worst)),
+        colour_of(*worst));
   } else if (time_wait >= much_time_wait && report.to_ns - report.from_ns >= static_cast<std::int64_t>(pace_takes_ns) &&
              knows_ports(report)) {
     page_.paragraph(0,
@@ -206,7 +221,7 @@ void TimeWaitText::endpoint(const TimeWaitEndpoint& endpoint) {
   }
   if (endpoint.ports) text.append(between).append(use_text(*endpoint.ports));
   const bool near = is_near(endpoint);
-  page_.item(4, text, !near ? Colour::none : is_urgent(*endpoint.ports) ? Colour::red : Colour::yellow);
+  page_.item(4, text, near ? colour_of(*endpoint.ports) : Colour::none);
 }
 
 void TimeWaitText::piles(const Findings& findings, std::uint64_t at_least) {
@@ -225,8 +240,8 @@ void TimeWaitText::piles(const Findings& findings, std::uint64_t at_least) {
 }
 
 void TimeWaitText::aborts(const Findings& findings, std::uint64_t at_least) {
-  if (aborts_of(findings) < at_least) return;
-  std::string text = words::count(aborts_of(findings), "abort") + ": ";
+  if (closewatch::aborts(findings) < at_least) return;
+  std::string text = words::count(closewatch::aborts(findings), "abort") + ": ";
   std::string_view comma = "";
   for (std::size_t ending = 0; ending < findings.endings.size(); ++ending) {
     const std::string_view how = abort_words(static_cast<Ending>(ending));

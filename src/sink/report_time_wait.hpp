@@ -20,6 +20,11 @@ inline constexpr std::uint64_t worth_a_word = 100;
 [[nodiscard]] bool is_near_end(const Findings& findings);
 /// Red where connect() fails now or in minutes, yellow where it is near otherwise.
 [[nodiscard]] Colour port_colour(const Findings& findings);
+/// Of all routes the one that is nearest to its end; null where none is near it.
+[[nodiscard]] const RouteUse* nearest_route(const Report& report);
+/// "Ports: connect() fails in 26.2s on 10.0.0.7:* → 10.0.0.5:3306, …": a line whose end may be cut off, in the colour
+/// of how near that is.
+[[nodiscard]] Page::Line ports_in_short(const RouteUse& use, bool utf8);
 /// Sockets in the other states of the close path, or aborts.
 [[nodiscard]] bool piles_up(const Findings& findings);
 

@@ -134,6 +134,18 @@ std::string holders(const std::vector<Holder>& holders, std::uint64_t in_all, bo
   return out;
 }
 
+std::string none_left(double in_seconds) {
+  constexpr double second_ns = 1e9;
+  if (in_seconds <= 0) return "none left";
+  return "none left in " + duration_text(static_cast<std::uint64_t>(in_seconds * second_ns));
+}
+
+std::string descriptors(const DescriptorUse& use) {
+  std::string text = fmt::format(FMT_COMPILE("{} of {} in use"), use.open, use.soft_limit);
+  if (!use.seconds_left) return text;
+  return text + ", " + none_left(*use.seconds_left) + (*use.seconds_left > 0 ? " at this rate" : "");
+}
+
 std::string mention(const Identity& process, bool utf8) {
   return fmt::format(FMT_COMPILE("pid {} {}"), process.key.pid, printable(text(process.comm), utf8, 0));
 }

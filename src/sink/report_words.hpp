@@ -41,6 +41,12 @@ namespace closewatch::words {
 /// "pid 812 server"
 [[nodiscard]] std::string mention(const Identity& process, bool utf8);
 
+/// "none left in 5.6h", "none left"
+[[nodiscard]] std::string none_left(double in_seconds);
+
+/// "88 of 20000 in use, none left in 5.6h at this rate", the latter where they grow.
+[[nodiscard]] std::string descriptors(const DescriptorUse& use);
+
 /// The file name of a path.
 [[nodiscard]] std::string_view base_name(std::string_view path);
 

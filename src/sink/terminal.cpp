@@ -159,6 +159,7 @@ struct Terminal::State {
   bool whole = false;  ///< somebody else may have written on the screen
   termios before{};
   std::string restoring;  ///< what gives the screen back
+  bool has_other_screen = false;  ///< ours is another one: what was there before comes back
   std::string queue;
   std::size_t sent = 0;
 
@@ -201,8 +202,9 @@ struct Terminal::State {
     }
   }
 
-  /// A moment for what is on its way out.
-  void finish() {
+  /// A moment for what is on its way out. On a line that is too slow for that, what gives the screen back takes the
+  /// place of all that is still to come, behind a CAN for the escape that may be cut in half.
+  void finish(bool may_change) {
     constexpr int patience_ms = 50;
     for (int tries = 0; tries < 10; ++tries) {
       write();
@@ -210,6 +212,10 @@ struct Terminal::State {
       pollfd entry{display, POLLOUT, 0};
       poll(&entry, 1, patience_ms);
     }
+    if (may_change) tcflush(display, TCOFLUSH);
+    queue = "\x18" + restoring;
+    sent = 0;
+    write();
     queue.clear();
     sent = 0;
   }
@@ -293,6 +299,7 @@ std::expected<Terminal, Error> Terminal::open(int keyboard, int display, bool co
       init_pair(static_cast<short>(std::to_underlying(ink)), static_cast<short>(number), -1);
   }
   for (const char* name : {"op", "sgr0", "rmkx", "cnorm", "rmcup"}) state->restoring += capability(name);
+  state->has_other_screen = !capability("rmcup").empty();
   return Terminal{std::move(state)};
 }
 
@@ -322,11 +329,20 @@ void Terminal::hide() {
   state.shown = false;
   {
     const KeepsActions actions;
+    if (!state.has_other_screen) {
+      // The picture stays, as with top(1), and the prompt comes in the place of its last line.
+      wmove(stdscr, getmaxy(stdscr) - 1, 0);
+      wclrtoeol(stdscr);
+      wrefresh(stdscr);
+    }
     endwin();
   }
   state.collect();
-  state.finish();
-  if (is_in_foreground(state.display)) tcsetattr(state.display, TCSANOW, &state.before);
+  // In the background a change of the terminal would stop us.
+  const bool may_change = is_in_foreground(state.display);
+  if (may_change) let_output_go(state.display);
+  state.finish(may_change);
+  if (may_change) tcsetattr(state.display, TCSANOW, &state.before);
   forget_terminal();
 }
 

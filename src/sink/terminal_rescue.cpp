@@ -51,6 +51,7 @@ void on_ending(int signal, siginfo_t* info, void*) {
     sigemptyset(&background);
     sigaddset(&background, SIGTTOU);
     sigprocmask(SIG_BLOCK, &background, nullptr);
+    let_output_go(rescue.display);
     if (write(rescue.display, rescue.bytes.data(), rescue.length) < 0) errno = 0;  // nobody is left to be told
     tcsetattr(rescue.display, TCSANOW, &rescue.before);
   }
@@ -77,6 +78,15 @@ void rescue_terminal(int display, const termios& before, std::string_view bytes)
   sigemptyset(&action.sa_mask);
   for (std::size_t at = 0; at < ending.size(); ++at)
     if (rescue.actions[at].sa_handler != SIG_IGN) sigaction(ending[at], &action, nullptr);
+}
+
+// Output that was stopped goes on when the terminal forgets how to stop it (n_tty_set_termios()). tcflow() starts only
+// what tcflow() has stopped.
+void let_output_go(int display) {
+  termios unstoppable{};
+  if (tcgetattr(display, &unstoppable) != 0) return;
+  unstoppable.c_iflag &= ~static_cast<tcflag_t>(IXON);
+  tcsetattr(display, TCSANOW, &unstoppable);
 }
 
 void forget_terminal() {

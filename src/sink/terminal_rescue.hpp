@@ -12,6 +12,10 @@ namespace closewatch {
 /// it `before` back. What is done about the signal otherwise stays as it was.
 void rescue_terminal(int display, const termios& before, std::string_view bytes);
 
+/// Somebody may have stopped its output (Ctrl-S): what gives the screen back would wait for a Ctrl-Q that nobody knows
+/// of. Leaves a terminal that nothing stops, until its modes are put back. Async-signal-safe.
+void let_output_go(int display);
+
 /// It was given back already.
 void forget_terminal();
 

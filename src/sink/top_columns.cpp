@@ -20,9 +20,9 @@ struct Form {
 };
 /// In the order of the screen.
 constexpr std::array<Form, 15> forms{{
-    {TopColumn::name, "WORKLOAD", 16},
+    {TopColumn::name, "WORKLOAD", 24},
     {TopColumn::where, "WHERE", 24},
-    {TopColumn::processes, "PROCS", 7},
+    {TopColumn::processes, "PROCS", 8},
     {TopColumn::established, "ESTAB", 7},
     {TopColumn::close_wait, "CLOSE_WAIT", 11},
     {TopColumn::leaked, "LEAKED", 7},
@@ -36,13 +36,23 @@ constexpr std::array<Form, 15> forms{{
     {TopColumn::descriptors, "FDS", 11},
     {TopColumn::verdict, "VERDICT", 8},
 }};
-/// What a screen does without when it is narrow, the first first.
+/// What a screen does without when it is narrow, the first first. Of workloads the name tells them apart, of processes
+/// the pid, and the command line.
 constexpr std::array dispensable{TopColumn::where,     TopColumn::last_ack,    TopColumn::abort_rate,
                                  TopColumn::fin_wait2, TopColumn::established, TopColumn::time_wait_rate,
-                                 TopColumn::processes, TopColumn::trend,       TopColumn::descriptors,
+                                 TopColumn::processes, TopColumn::descriptors, TopColumn::trend,
                                  TopColumn::oldest,    TopColumn::time_wait,   TopColumn::leaked,
                                  TopColumn::close_wait};
+constexpr std::array dispensable_of_processes{TopColumn::last_ack,       TopColumn::abort_rate,  TopColumn::fin_wait2,
+                                              TopColumn::time_wait_rate, TopColumn::established, TopColumn::where,
+                                              TopColumn::descriptors,    TopColumn::trend,       TopColumn::oldest,
+                                              TopColumn::time_wait,      TopColumn::leaked,      TopColumn::close_wait,
+                                              TopColumn::processes};
+static_assert(dispensable.size() == dispensable_of_processes.size());
+constexpr std::size_t name_of_process = 16;  ///< what the kernel keeps of it, and a blank
+constexpr std::size_t name_at_least = 16;
 constexpr std::size_t name_at_most = 40;
+constexpr std::size_t few_columns = 4;
 
 const Form& form_of(TopColumn column) {
   return *std::find_if(forms.begin(), forms.end(), [&](const Form& one) { return one.column == column; });
@@ -54,23 +64,19 @@ std::string number_text(std::uint64_t number) { return number == 0 ? "-" : std::
 
 std::string rate_text(double rate) { return rate <= 0 ? "-" : words::rate(rate); }
 
-bool runs_out_of_descriptors(const Findings& findings) {
-  constexpr double near_seconds = 86'400;
-  const auto& use = findings.descriptors;
-  if (!use || use->soft_limit == 0) return false;
-  return (use->seconds_left && *use->seconds_left < near_seconds) || use->open * 10 >= use->soft_limit * 9;
-}
-
 }  // namespace
 
-std::vector<PlacedColumn> placed_columns(std::size_t width) {
+std::vector<PlacedColumn> placed_columns(std::size_t width, bool by_process) {
   std::vector<Form> shown{forms.begin(), forms.end()};
+  if (by_process) shown.front().width = name_of_process;
   const auto taken = [&] {
     std::size_t sum = 0;
     for (const Form& form : shown) sum += form.width;
     return sum;
   };
-  for (const TopColumn column : dispensable) {
+  for (const TopColumn column : by_process ? dispensable_of_processes : dispensable) {
+    // With little more than names left, those of workloads are cut.
+    if (shown.size() <= few_columns) shown.front().width = name_at_least;
     if (taken() <= width) break;
     std::erase_if(shown, [&](const Form& form) { return form.column == column; });
   }
@@ -83,7 +89,7 @@ std::vector<PlacedColumn> placed_columns(std::size_t width) {
   for (const Form& form : shown) {
     std::size_t wide = form.width;
     if (form.column == TopColumn::name) {
-      const std::size_t more = has_where ? std::min(rest, name_at_most - form.width) : rest;
+      const std::size_t more = !has_where ? rest : by_process ? 0 : std::min(rest, name_at_most - form.width);
       wide += more;
       rest -= more;
     } else if (form.column == TopColumn::where) {
@@ -123,7 +129,7 @@ std::string cell_text(TopColumn column, const Findings& findings, const TopPace&
     case TopColumn::last_ack: return number_text(in(findings, State::last_ack));
     case TopColumn::abort_rate: return rate_text(pace.aborts_per_second);
     case TopColumn::descriptors: return descriptors_text(findings.descriptors);
-    case TopColumn::verdict: return std::string{verdict_word(findings)};
+    case TopColumn::verdict: return std::string{closewatch::name(verdict_of(findings))};
     case TopColumn::name:
     case TopColumn::where:
     case TopColumn::processes: break;
@@ -134,12 +140,18 @@ std::string cell_text(TopColumn column, const Findings& findings, const TopPace&
 std::string graph(const std::vector<std::uint32_t>& numbers, std::size_t width, bool utf8) {
   static constexpr std::array<std::string_view, 9> bars{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   static constexpr std::array<std::string_view, 9> plain{" ", ".", ".", "-", "-", "=", "=", "#", "#"};
-  const std::size_t shown = std::min(width, numbers.size());
-  const auto from = numbers.end() - static_cast<std::ptrdiff_t>(shown);
-  const std::uint32_t most = shown == 0 ? 0 : *std::max_element(from, numbers.end());
-  std::string out(width - shown, ' ');
-  for (auto at = from; at != numbers.end(); ++at) {
-    const std::size_t step = most == 0 ? 0 : (std::size_t{*at} * 8 + most - 1) / most;
+  if (width == 0 || numbers.empty()) return std::string(width, ' ');
+  // A bar is the latest of so many.
+  const std::size_t each = (numbers.size() + width - 1) / width;
+  std::vector<std::uint32_t> shown;
+  for (std::size_t back = 0; back < numbers.size(); back += each)
+    shown.insert(shown.begin(), numbers[numbers.size() - 1 - back]);
+  const auto [least, most] = std::minmax_element(shown.begin(), shown.end());
+  // What is nearly the same all the time is not to look like a mountain.
+  const std::uint32_t span = std::max({*most - *least, *most / 10, std::uint32_t{1}});
+  std::string out(width - shown.size(), ' ');
+  for (const std::uint32_t number : shown) {
+    const std::size_t step = number == 0 ? 0 : 1 + std::size_t{number - (*most - span)} * 7 / span;
     out.append(utf8 ? bars[step] : plain[step]);
   }
   return out;
@@ -162,7 +174,7 @@ double rank(TopColumn column, const Findings& findings, const TopPace& pace) {
                  ? static_cast<double>(findings.descriptors->open) /
                        static_cast<double>(findings.descriptors->soft_limit)
                  : 0;
-    case TopColumn::verdict:
+    case TopColumn::verdict: return -static_cast<double>(verdict_of(findings));
     case TopColumn::name:
     case TopColumn::where:
     case TopColumn::processes: break;
@@ -170,16 +182,27 @@ double rank(TopColumn column, const Findings& findings, const TopPace& pace) {
   return 0;
 }
 
-std::string_view verdict_word(const Findings& findings) {
-  if (findings.close_wait.leaked != 0) return "leak";
-  if (is_near_end(findings)) return "ports";
-  if (runs_out_of_descriptors(findings)) return "fds";
-  return findings.close_wait.stuck != 0 ? "stuck" : "ok";
+TopVerdict verdict_of(const Findings& findings) {
+  if (findings.close_wait.leaked != 0) return TopVerdict::leak;
+  if (is_near_end(findings)) return TopVerdict::ports;
+  if (findings.descriptors && runs_out(*findings.descriptors)) return TopVerdict::fds;
+  return findings.close_wait.stuck != 0 ? TopVerdict::stuck : TopVerdict::ok;
 }
 
-Ink ink_of(std::string_view verdict_word) {
-  if (verdict_word == "ok") return Ink::green;
-  return verdict_word == "stuck" ? Ink::yellow : Ink::red;
+std::string_view name(TopVerdict verdict) {
+  switch (verdict) {
+    case TopVerdict::leak: return "leak";
+    case TopVerdict::ports: return "ports";
+    case TopVerdict::fds: return "fds";
+    case TopVerdict::stuck: return "stuck";
+    case TopVerdict::ok: return "ok";
+  }
+  std::unreachable();
+}
+
+Ink ink_of(TopVerdict verdict) {
+  if (verdict == TopVerdict::ok) return Ink::green;
+  return verdict == TopVerdict::stuck ? Ink::yellow : Ink::red;
 }
 
 }  // namespace closewatch

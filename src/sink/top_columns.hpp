@@ -16,6 +16,7 @@
 
 namespace closewatch {
 
+/// From left to right.
 enum class TopColumn : std::uint8_t {
   name,
   where,
@@ -31,7 +32,7 @@ enum class TopColumn : std::uint8_t {
   last_ack,
   abort_rate,
   descriptors,
-  verdict,  ///< as the report orders rows: the worst first
+  verdict,
 };
 
 struct PlacedColumn {
@@ -41,7 +42,7 @@ struct PlacedColumn {
 };
 
 /// From left to right, as many as there is room for: a name and a verdict at the least.
-[[nodiscard]] std::vector<PlacedColumn> placed_columns(std::size_t width);
+[[nodiscard]] std::vector<PlacedColumn> placed_columns(std::size_t width, bool by_process);
 
 [[nodiscard]] std::string_view title(TopColumn column, bool by_process);
 [[nodiscard]] bool is_number(TopColumn column);
@@ -49,15 +50,17 @@ struct PlacedColumn {
 /// What stands in a column of numbers.
 [[nodiscard]] std::string cell_text(TopColumn column, const Findings& findings, const TopPace& pace, bool utf8);
 
-/// The course of a number in so many columns, its latest at the right; scaled by the most of it.
+/// The course of a number in so many columns, its latest at the right, from the least of it to the most.
 [[nodiscard]] std::string graph(const std::vector<std::uint32_t>& numbers, std::size_t width, bool utf8);
 
 /// A larger one stands before a smaller one.
 [[nodiscard]] double rank(TopColumn column, const Findings& findings, const TopPace& pace);
 
-/// What is wrong with a row, in a word: leak, ports, fds, stuck; ok.
-[[nodiscard]] std::string_view verdict_word(const Findings& findings);
-[[nodiscard]] Ink ink_of(std::string_view verdict_word);
+/// What is wrong with a row, in a word; the worst first.
+enum class TopVerdict : std::uint8_t { leak, ports, fds, stuck, ok };
+[[nodiscard]] TopVerdict verdict_of(const Findings& findings);
+[[nodiscard]] std::string_view name(TopVerdict verdict);
+[[nodiscard]] Ink ink_of(TopVerdict verdict);
 
 }  // namespace closewatch
 

@@ -2,12 +2,15 @@
 #ifndef CLOSEWATCH_SINK_TOP_LAYOUT_HPP
 #define CLOSEWATCH_SINK_TOP_LAYOUT_HPP
 
-// What the keys of `top` and its picture must agree on: how many lines there are to scroll, and room for how many.
+// What the parts of the picture of `top` and its keys must agree on: how many lines there are to scroll, room for how
+// many, how titles look.
 
 #include "sink/grid.hpp"
+#include "sink/page.hpp"
 
 #include <array>
 #include <cstddef>
+#include <utility>
 
 namespace closewatch::top {
 
@@ -16,6 +19,18 @@ inline constexpr std::size_t foot_rows = 1;
 
 [[nodiscard]] inline std::size_t room_of(Size size) {
   return size.rows > head_rows + foot_rows ? size.rows - head_rows - foot_rows : 0;
+}
+
+inline constexpr Attributes title_attributes{.ink = Ink::plain, .bold = false, .reverse = true, .dim = false};
+
+[[nodiscard]] inline Attributes attributes_of(Colour colour) {
+  switch (colour) {
+    case Colour::none: return {};
+    case Colour::red: return {.ink = Ink::red};
+    case Colour::yellow: return {.ink = Ink::yellow};
+    case Colour::green: return {.ink = Ink::green};
+  }
+  std::unreachable();
 }
 
 inline constexpr std::array help_text{
@@ -30,13 +45,14 @@ inline constexpr std::array help_text{
     "  < >             sort by another column  r       the other way round",
     "  space           pause: the picture stands, the watching goes on",
     "  w               write the report now, as text and as JSON, in this directory",
-    "  ?               this help               q       quit",
+    "  ?               this help               q       quit; ends this help",
     "",
     "CLOSE_WAIT  the peer has closed, and this program has not called close()",
-    "LEAKED      of these, for longer than --leak-after and by its own doing: no",
-    "            sysctl cures it, its author can",
-    "OLDEST      for how long",
-    "TREND       CLOSE_WAIT over the last refreshes, by the most of them",
+    "LEAKED      of these, and of those that TCP has ended since, the ones that are",
+    "            open by its own doing for longer than --leak-after: no sysctl cures",
+    "            it, its author can",
+    "OLDEST      for how long the oldest of them all",
+    "TREND       their number over the last 60 refreshes, the latest at the right",
     "TIME_WAIT   is with the side that closed first, for 60 s, and needs no cure",
     "            while ports are left",
     "FDS         descriptors in use of the limit, of the process nearest to it",

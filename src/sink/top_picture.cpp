@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The picture of `top`: head, table or what a row has inside, foot.
+// The picture of `top`: head, table, foot.
 #include "sink/escape.hpp"
-#include "sink/report_close_wait.hpp"
+#include "sink/report_rows.hpp"
 #include "sink/report_time_wait.hpp"
 #include "sink/report_words.hpp"
 #include "sink/text.hpp"
@@ -17,27 +17,31 @@
 namespace closewatch {
 namespace {
 
+using top::attributes_of;
 using top::head_rows;
-using top::help_text;
 using top::room_of;
+using top::title_attributes;
 
 constexpr std::uint64_t second_ns = 1'000'000'000;
-constexpr Attributes title_attributes{.ink = Ink::plain, .bold = false, .reverse = true, .dim = false};
-
-Attributes attributes_of(Colour colour) {
-  switch (colour) {
-    case Colour::none: return {};
-    case Colour::red: return {.ink = Ink::red};
-    case Colour::yellow: return {.ink = Ink::yellow};
-    case Colour::green: return {.ink = Ink::green};
-  }
-  std::unreachable();
-}
-
-/// printable() fills up to its width, too.
+/// So many columns at most, and not filled.
 std::string cut(std::string_view text, bool utf8, std::size_t columns) {
   const std::string whole = printable(text, utf8, 0);
-  return columns_of(whole) <= columns ? whole : printable(text, utf8, columns);
+  return columns_of(whole) <= columns ? whole : cut_to(whole, columns, utf8);
+}
+
+/// Of a list "A 1, B 2, C 3" as much as there is room for.
+std::string cut_list(const std::string& list, bool utf8, std::size_t columns) {
+  if (list.size() <= columns) return list;
+  const std::string_view more = utf8 ? ", …" : ", ~";
+  constexpr std::size_t more_columns = 3;
+  const std::size_t comma = columns < more_columns ? 0 : list.rfind(", ", columns - more_columns);
+  return comma == 0 || comma == std::string::npos ? cut(list, utf8, columns) : list.substr(0, comma).append(more);
+}
+
+/// A command line, without the folders of its program: what is run by python3 or java tells more.
+std::string_view short_command(std::string_view where) {
+  const std::size_t program = where.substr(0, where.find(' ')).rfind('/');
+  return program == std::string_view::npos ? where : where.substr(program + 1);
 }
 
 std::string watched_text(const Report& report) {
@@ -45,19 +49,33 @@ std::string watched_text(const Report& report) {
   return watched < 600 * second_ns ? fmt::format(FMT_COMPILE("{}s"), watched / second_ns) : duration_text(watched);
 }
 
-/// The nearest to its limit of all that are known.
-const ProcessReport* shortest_of_descriptors(const Report& report) {
-  constexpr double never = 1e18;
+/// Seconds until none is left, of ports or descriptors; what is merely nearly full stands behind all that is about to
+/// be.
+template <typename Use>
+double left(const Use& use) {
+  constexpr double day_seconds = 86'400;
+  return use.seconds_left.value_or(day_seconds);
+}
+
+/// Of all whose descriptors run out the one that is nearest to it.
+const ProcessReport* nearest_of_descriptors(const Report& report) {
   const ProcessReport* worst = nullptr;
-  const auto left = [](const ProcessReport& one) {
+  for (const ProcessReport& one : report.processes) {
     const auto& use = one.findings.descriptors;
-    if (!use || use->soft_limit == 0) return never;
-    if (use->seconds_left) return *use->seconds_left;
-    return use->open * 10 >= use->soft_limit * 9 ? never / 2 : never;
-  };
-  for (const ProcessReport& one : report.processes)
-    if (left(one) < never && (worst == nullptr || left(one) < left(*worst))) worst = &one;
+    if (!one.process || !use || !runs_out(*use)) continue;
+    if (worst == nullptr || left(*use) < left(*worst->findings.descriptors)) worst = &one;
+  }
   return worst;
+}
+
+/// The end comes first: on a narrow screen the rest is cut off.
+std::string descriptors_line(const ProcessReport& process, bool utf8) {
+  const DescriptorUse& use = *process.findings.descriptors;
+  const std::string who = words::mention(process.process->identity, utf8);
+  if (!use.seconds_left)
+    return fmt::format(FMT_COMPILE("Descriptors: {} of {} in use by {}."), use.open, use.soft_limit, who);
+  return fmt::format(FMT_COMPILE("Descriptors: {} for {}, {} of {} in use."), words::none_left(*use.seconds_left), who,
+                     use.open, use.soft_limit);
 }
 
 }  // namespace
@@ -67,7 +85,7 @@ Grid TopScreen::draw(const TopView& view, Size size) const {
   head(grid, view);
   const std::size_t rows = rows_of(view);
   if (helps_) {
-    help(grid);
+    help(grid, view);
     foot(grid, rows, rows);
   } else if (opened_) {
     inside(grid, view);
@@ -88,37 +106,29 @@ void TopScreen::head(Grid& grid, const TopView& view) const {
                             watched_text(report), words::rate(view.events_per_second)));
   at = grid.put(0, at, fmt::format(FMT_COMPILE("lost {}"), report.lost),
                 report.lost == 0 ? Attributes{} : Attributes{.ink = Ink::red, .bold = true});
-  if (!report.incomplete_reasons.empty()) at = grid.put(0, at, "  incomplete", {.ink = Ink::yellow});
+  if (!style_.scope.empty()) at = grid.put(0, at, "  " + style_.scope);
+  if (!report.incomplete_reasons.empty()) at = grid.put(0, at, "  incomplete (? says why)", {.ink = Ink::yellow});
   if (paused_) grid.put_right(0, grid.size().columns, " PAUSED ", {.ink = Ink::yellow, .reverse = true});
   const std::string states = words::states(report.states);
-  grid.put(1, 0, states.empty() ? "no TCP sockets" : states);
+  grid.put(1, 0, states.empty() ? "no TCP sockets" : cut_list(states, style_.utf8, grid.size().columns));
   const Page::Line worst = nearest(view);
-  grid.put(2, 0, worst.text, attributes_of(worst.colour));
+  grid.put(2, 0, cut(worst.text, style_.utf8, grid.size().columns), attributes_of(worst.colour));
 }
 
-// What runs out first: ports by the report's own sentence, descriptors, and then whatever is wrong with the machine.
+// What runs out first, and then whatever is wrong with the machine.
 Page::Line TopScreen::nearest(const TopView& view) const {
-  constexpr std::size_t wide = 1000;
-  Page page{wide, false};
-  TimeWaitText{page, style_.utf8}.summary(view.report);
-  Page::Line ports = page.lines().empty() ? Page::Line{} : page.lines().front();
-  if (ports.colour == Colour::red) return ports;
-  if (const ProcessReport* one = shortest_of_descriptors(view.report); one != nullptr && one->process) {
-    const DescriptorUse& use = *one->findings.descriptors;
-    std::string text = fmt::format(FMT_COMPILE("Descriptors: {} has {} of {}"),
-                                   words::mention(one->process->identity, style_.utf8), use.open, use.soft_limit);
-    if (use.seconds_left)
-      text +=
-          fmt::format(FMT_COMPILE(", none left in {} at this rate"),
-                      duration_text(static_cast<std::uint64_t>(*use.seconds_left * static_cast<double>(second_ns))));
-    return {text, Colour::red};
-  }
-  if (ports.colour != Colour::none) return ports;
+  const RouteUse* route = nearest_route(view.report);
+  const ProcessReport* process = nearest_of_descriptors(view.report);
+  if (route != nullptr && (process == nullptr || left(*route) <= left(*process->findings.descriptors)))
+    return ports_in_short(*route, style_.utf8);
+  if (process != nullptr) return {descriptors_line(*process, style_.utf8), Colour::red};
   for (const HostFinding& finding : view.report.host_findings)
     if (finding.severity != HostFinding::Severity::info)
       return {printable(finding.text, style_.utf8, 0),
               finding.severity == HostFinding::Severity::critical ? Colour::red : Colour::yellow};
-  return {"Ports and descriptors: none about to run out.", Colour::none};
+  return {view.report.knows_ports ? "Ports and descriptors: none about to run out."
+                                  : "Descriptors: none about to run out. With filters ports are not counted.",
+          Colour::none};
 }
 
 void TopScreen::titles(Grid& grid, const std::vector<PlacedColumn>& columns) const {
@@ -138,7 +148,7 @@ void TopScreen::titles(Grid& grid, const std::vector<PlacedColumn>& columns) con
 }
 
 void TopScreen::table(Grid& grid, const TopView& view, const std::vector<Line>& lines) const {
-  const std::vector<PlacedColumn> columns = placed_columns(grid.size().columns);
+  const std::vector<PlacedColumn> columns = placed_columns(grid.size().columns, by_process_);
   titles(grid, columns);
   const std::size_t room = room_of(grid.size());
   if (lines.empty() && room != 0)
@@ -154,79 +164,31 @@ void TopScreen::table(Grid& grid, const TopView& view, const std::vector<Line>& 
 void TopScreen::row(Grid& grid, std::size_t at, const TopView& view, const Line& line,
                     const std::vector<PlacedColumn>& columns, bool chosen) const {
   const RowName name = name_of(view, line);
-  const std::string_view verdict = verdict_word(*line.findings);
+  const TopVerdict verdict = verdict_of(*line.findings);
   for (const PlacedColumn& placed : columns) {
     Attributes look;
     std::string text;
     switch (placed.column) {
       case TopColumn::name: text = in_columns(name, placed.width, style_.utf8); break;
-      case TopColumn::where: text = printable(name.where, style_.utf8, placed.width); break;
+      case TopColumn::where:
+        text = cut_to(by_process_ ? short_command(name.where) : name.where, placed.width, style_.utf8);
+        break;
       case TopColumn::processes: text = name.count; break;
       case TopColumn::verdict:
-        text = verdict;
-        look = {.ink = ink_of(verdict), .bold = verdict != "ok"};
+        text = closewatch::name(verdict);
+        look = {.ink = ink_of(verdict), .bold = verdict != TopVerdict::ok};
         break;
       default: text = cell_text(placed.column, *line.findings, *line.pace, style_.utf8); break;
     }
     if (placed.column == TopColumn::leaked && line.findings->close_wait.leaked != 0)
       look = {.ink = Ink::red, .bold = true};
-    if (placed.column == TopColumn::name && verdict != "ok") look.bold = true;
+    if (placed.column == TopColumn::name && verdict != TopVerdict::ok) look.bold = true;
     if (is_number(placed.column))
       grid.put_right(at, placed.at + placed.width, text, look);
     else
       grid.put(at, placed.at, text, look);
   }
   if (chosen) grid.reverse(at);
-}
-
-void TopScreen::show(Grid& grid, const std::vector<Page::Line>& text) const {
-  const std::size_t room = room_of(grid.size());
-  const std::size_t first = std::min(scrolled_, text.size() > room ? text.size() - room : 0);
-  for (std::size_t at = 0; at < room && first + at < text.size(); ++at)
-    grid.put(head_rows + at, 0, text[first + at].text, attributes_of(text[first + at].colour));
-  if (first + room < text.size() && room != 0)
-    grid.put_right(head_rows - 1, grid.size().columns,
-                   fmt::format(FMT_COMPILE("{} more lines below"), text.size() - first - room), title_attributes);
-}
-
-void TopScreen::inside(Grid& grid, const TopView& view) const {
-  grid.reverse(head_rows - 1);
-  grid.put(head_rows - 1, 0, opened_name_, {.bold = true, .reverse = true});
-  show(grid, inside_text(view, grid.size().columns));
-}
-
-std::vector<Page::Line> TopScreen::inside_text(const TopView& view, std::size_t columns) const {
-  constexpr std::size_t least = 40;
-  Page page{std::max(columns, least), false};
-  for (std::size_t at = 0; at < rows_of(view); ++at) {
-    const Line line = line_of(view, at);
-    if (key_of(view, line) != *opened_) continue;
-    const Findings& findings = *line.findings;
-    const RowName name = name_of(view, line);
-    if (!name.where.empty()) page.item(0, name.where);
-    const std::string states = words::states(findings.states);
-    page.paragraph(
-        0, fmt::format(FMT_COMPILE("{}; {}"),
-                       by_process_ ? "pid " + name.count : words::count(view.report.workloads[at].processes, "process"),
-                       states.empty() ? "no sockets" : states));
-    if (findings.descriptors)
-      page.paragraph(0, "descriptors in use of the limit: " + descriptors_text(findings.descriptors));
-    page.blank();
-    CloseWaitText{page, style_.utf8, Detail::whole}.write(findings.close_wait);
-    if (findings.close_wait.groups.empty()) page.paragraph(2, "nothing in CLOSE_WAIT");
-    TimeWaitText{page, style_.utf8}.write_whole(findings);
-    return page.lines();
-  }
-  page.paragraph(0, "Nothing is left of it. Esc goes back.");
-  return page.lines();
-}
-
-void TopScreen::help(Grid& grid) const {
-  grid.reverse(head_rows - 1);
-  grid.put(head_rows - 1, 0, "Help", {.bold = true, .reverse = true});
-  Page page{std::max<std::size_t>(grid.size().columns, 1), false};
-  for (const std::string_view line : help_text) page.row(line);
-  show(grid, page.lines());
 }
 
 void TopScreen::foot(Grid& grid, std::size_t shown, std::size_t all) const {
@@ -243,7 +205,10 @@ void TopScreen::foot(Grid& grid, std::size_t shown, std::size_t all) const {
     return;
   }
   if (helps_ || opened_) {
-    grid.put(at, 0, "Esc back  arrows scroll  space pause  w write  q quit", {.dim = true});
+    grid.put(at, 0,
+             helps_ ? "Esc back  arrows scroll  space pause  w write  q back"
+                    : "Esc back  arrows scroll  space pause  w write  q quit",
+             {.dim = true});
     return;
   }
   std::size_t column = 0;

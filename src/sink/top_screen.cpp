@@ -20,6 +20,16 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+/// The next column that the screen shows, to the right or to the left, and around its edge.
+TopColumn beside(TopColumn column, bool right, const std::vector<PlacedColumn>& placed) {
+  std::vector<PlacedColumn> shown = placed;
+  if (!right) std::reverse(shown.begin(), shown.end());
+  const auto next = std::find_if(shown.begin(), shown.end(), [&](const PlacedColumn& one) {
+    return right ? one.column > column : one.column < column;
+  });
+  return (next != shown.end() ? *next : shown.front()).column;
+}
+
 }  // namespace
 
 std::size_t TopScreen::rows_of(const TopView& view) const {
@@ -57,42 +67,49 @@ bool TopScreen::is_wanted(const RowName& name) const {
   return has(name.name + " " + name.end) || has(name.where) || (by_process_ && has(name.count));
 }
 
-// The report's own order is that of trouble; what is equal in a column stays in it.
+// The report's own order is that of trouble; what is equal in a column stays in it. Names from A to Z, numbers from the
+// largest down.
 void TopScreen::sort(const TopView& view, std::vector<Line>& lines) const {
   switch (sorted_by_) {
-    case TopColumn::verdict: break;
     case TopColumn::name:
-    case TopColumn::where:
-    case TopColumn::processes: {
+    case TopColumn::where: {
       std::vector<std::pair<std::string, Line>> named;
       named.reserve(lines.size());
       for (const Line& line : lines) {
         const RowName name = name_of(view, line);
-        // Numbers by their size: the shorter is the smaller.
-        const std::string number =
-            std::string(name.count.size() < 20 ? 20 - name.count.size() : 0, '0').append(name.count);
-        named.emplace_back(sorted_by_ == TopColumn::name    ? name.name + " " + name.end
-                           : sorted_by_ == TopColumn::where ? name.where
-                                                            : number,
-                           line);
+        named.emplace_back(sorted_by_ == TopColumn::name ? name.name + " " + name.end : name.where, line);
       }
       std::stable_sort(named.begin(), named.end(),
                        [](const auto& left, const auto& right) { return left.first < right.first; });
       std::transform(named.begin(), named.end(), lines.begin(), [](const auto& one) { return one.second; });
       break;
     }
-    default:
-      std::stable_sort(lines.begin(), lines.end(), [&](const Line& left, const Line& right) {
-        return rank(sorted_by_, *left.findings, *left.pace) > rank(sorted_by_, *right.findings, *right.pace);
-      });
+    default: {
+      std::vector<std::pair<double, Line>> ranked;
+      ranked.reserve(lines.size());
+      for (const Line& line : lines)
+        ranked.emplace_back(sorted_by_ == TopColumn::processes ? static_cast<double>(number_of(view, line))
+                                                               : rank(sorted_by_, *line.findings, *line.pace),
+                            line);
+      std::stable_sort(ranked.begin(), ranked.end(),
+                       [](const auto& left, const auto& right) { return left.first > right.first; });
+      std::transform(ranked.begin(), ranked.end(), lines.begin(), [](const auto& one) { return one.second; });
+    }
   }
   if (reversed_) std::reverse(lines.begin(), lines.end());
 }
 
+/// PROCS or PID.
+std::uint64_t TopScreen::number_of(const TopView& view, const Line& line) const {
+  if (!by_process_) return view.report.workloads[line.at].processes;
+  const auto& process = view.report.processes[line.at].process;
+  return process ? process->identity.key.pid : 0;
+}
+
 std::size_t TopScreen::chosen_of(const TopView& view, const std::vector<Line>& lines) const {
-  if (lines.empty() || chosen_.empty()) return 0;
+  if (lines.empty() || !chosen_) return 0;
   const auto found =
-      std::find_if(lines.begin(), lines.end(), [&](const Line& line) { return key_of(view, line) == chosen_; });
+      std::find_if(lines.begin(), lines.end(), [&](const Line& line) { return key_of(view, line) == *chosen_; });
   return found != lines.end() ? static_cast<std::size_t>(found - lines.begin())
                               : std::min(chosen_at_, lines.size() - 1);
 }
@@ -101,22 +118,24 @@ std::size_t TopScreen::chosen_of(const TopView& view, const std::vector<Line>& l
 
 TopScreen::Wish TopScreen::take(const KeyPress& press, const TopView& view, Size size) {
   said_.clear();
+  if (types_) {
+    type(press);
+    if (types_ || press.key == Key::enter || press.key == Key::escape) return Wish::none;
+  }
+  if (press.key == Key::character && press.character == "j") return take({Key::down, {}}, view, size);
+  if (press.key == Key::character && press.character == "k") return take({Key::up, {}}, view, size);
   if (helps_ && press.key != Key::character) {
-    if (press.key == Key::escape || press.key == Key::enter) {
+    if (press.key == Key::escape || press.key == Key::enter || press.key == Key::backspace) {
       helps_ = false;
       scrolled_ = 0;
     } else {
-      move_in(press, top::help_text.size(), top::room_of(size));
+      move_in(press, help_lines(view, size.columns).size(), top::room_of(size));
     }
-    return Wish::none;
-  }
-  if (types_) {
-    type(press);
     return Wish::none;
   }
   switch (press.key) {
     case Key::character:
-      if (press.character.size() == 1) return command(press.character.front(), view);
+      if (press.character.size() == 1) return command(press.character.front(), size);
       return Wish::none;
     case Key::enter:
       if (const std::vector<Line> all = lines(view); !opened_ && !helps_ && !all.empty()) {
@@ -151,15 +170,15 @@ void TopScreen::type(const KeyPress& press) {
       if (!filter_.empty()) filter_.pop_back();
       break;
     case Key::escape: filter_.clear(); [[fallthrough]];
-    default: types_ = false; break;
+    default: types_ = false; break;  // arrows go on to move
   }
 }
 
-TopScreen::Wish TopScreen::command(char key, const TopView& view) {
+TopScreen::Wish TopScreen::command(char key, Size size) {
   const bool helped = std::exchange(helps_, false);
   if (helped) scrolled_ = 0;
   switch (key) {
-    case 'q': return Wish::quit;
+    case 'q': return helped ? Wish::none : Wish::quit;  // of the help it is the end, as in less(1)
     case 'w': return Wish::write_report;
     case ' ': paused_ = !paused_; break;
     case '?':
@@ -167,25 +186,18 @@ TopScreen::Wish TopScreen::command(char key, const TopView& view) {
       helps_ = !helped;
       scrolled_ = 0;
       break;
-    case 'j': move({Key::down, {}}, view, {}); break;
-    case 'k': move({Key::up, {}}, view, {}); break;
     default: break;
   }
   if (opened_) return Wish::none;
   switch (key) {
     case 'p':
       by_process_ = !by_process_;
-      chosen_.clear();
+      chosen_.reset();
       break;
     case 'r': reversed_ = !reversed_; break;
     case '/': types_ = true; break;
     case '<':
-    case '>': {
-      constexpr std::size_t columns = std::to_underlying(TopColumn::verdict) + 1;
-      const std::size_t now = std::to_underlying(sorted_by_);
-      sorted_by_ = static_cast<TopColumn>((now + (key == '>' ? 1 : columns - 1)) % columns);
-      break;
-    }
+    case '>': sorted_by_ = beside(sorted_by_, key == '>', placed_columns(size.columns, by_process_)); break;
     default: break;
   }
   return Wish::none;
@@ -226,7 +238,8 @@ void TopScreen::move(const KeyPress& press, const TopView& view, Size size) {
   }
   chosen_at_ = at;
   // The first row is whichever is the worst, and not the one that was.
-  chosen_ = at == 0 ? std::string{} : key_of(view, all[at]);
+  chosen_.reset();
+  if (at != 0) chosen_ = key_of(view, all[at]);
 }
 
 }  // namespace closewatch

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace closewatch {
@@ -30,11 +31,12 @@ class TopScreen {
  public:
   struct Style {
     bool utf8 = true;
+    std::string scope{};  ///< what keeps others from the screen: "only --netns"; empty where all is there
   };
   /// What a key asks of whoever has the terminal.
   enum class Wish : std::uint8_t { none, quit, write_report };
 
-  explicit TopScreen(Style style) : style_(style) {}
+  explicit TopScreen(Style style) : style_(std::move(style)) {}
 
   Wish take(const KeyPress& press, const TopView& view, Size size);
   [[nodiscard]] Grid draw(const TopView& view, Size size) const;
@@ -60,6 +62,7 @@ class TopScreen {
   [[nodiscard]] std::vector<Line> lines(const TopView& view) const;
   [[nodiscard]] std::string key_of(const TopView& view, const Line& line) const;
   [[nodiscard]] RowName name_of(const TopView& view, const Line& line) const;
+  [[nodiscard]] std::uint64_t number_of(const TopView& view, const Line& line) const;
   [[nodiscard]] bool is_wanted(const RowName& name) const;
   void sort(const TopView& view, std::vector<Line>& lines) const;
   [[nodiscard]] std::size_t chosen_of(const TopView& view, const std::vector<Line>& lines) const;
@@ -70,14 +73,16 @@ class TopScreen {
   void row(Grid& grid, std::size_t at, const TopView& view, const Line& line, const std::vector<PlacedColumn>& columns,
            bool chosen) const;
   void inside(Grid& grid, const TopView& view) const;
-  void help(Grid& grid) const;
+  void help(Grid& grid, const TopView& view) const;
+  [[nodiscard]] std::vector<Page::Line> help_lines(const TopView& view, std::size_t columns) const;
+  void list_processes(Page& page, const Report& report, const WorkloadReport& workload) const;
   void foot(Grid& grid, std::size_t shown, std::size_t all) const;
   void show(Grid& grid, const std::vector<Page::Line>& text) const;
   [[nodiscard]] std::vector<Page::Line> inside_text(const TopView& view, std::size_t columns) const;
   [[nodiscard]] Page::Line nearest(const TopView& view) const;
 
   void type(const KeyPress& press);
-  Wish command(char key, const TopView& view);
+  Wish command(char key, Size size);
   void move(const KeyPress& press, const TopView& view, Size size);
   void move_in(const KeyPress& press, std::size_t lines, std::size_t page);
 
@@ -89,7 +94,7 @@ class TopScreen {
   bool helps_ = false;
   bool types_ = false;  ///< the filter is being typed
   std::string filter_;
-  std::string chosen_;  ///< the key of the row under the cursor; empty: the first
+  std::optional<std::string> chosen_;  ///< the key of the row under the cursor; none: the first, whichever it is
   std::size_t chosen_at_ = 0;  ///< where it was: its place is taken by another when it goes
   std::optional<std::string> opened_;  ///< the key of the row that is looked into
   std::string opened_name_;

@@ -268,6 +268,72 @@ def check_tables(text):
     demand(max(map(len, text.splitlines())) <= 80, "wider than 80 columns")
 
 
+def one_look(stage):
+    """-d 0: one table of what there is, and no screen, on a terminal too."""
+    leaker(stage)
+    time.sleep(1.2)
+    screen = Screen(stage)
+    screen.run(f"{screen.words('top', *JUDGING, '-d', '0')}; echo $? > {screen.folder}/status")
+    demand(screen.status() == 0, "status")
+    screen.wait(r"\*:7001 .*\b(leak|stuck)\b")
+    demand(screen.flags() == "0 1 0", f"the screen was taken: {screen.flags()}")
+    said = screen.ask(f"{screen.words('top', *JUDGING, '-d', '0')} < /dev/null | cat")
+    demand(len(said.split("\n\n")) == 1 and said.startswith("closewatch  ") and "*:7001" in said, f"not a table:\n{said}")
+
+
+def no_other_screen(stage):
+    """A terminal that has one screen alone: the picture stays there, and its last line goes."""
+    for term in ("vt100", "linux"):
+        screen = begin(stage, term=term)
+        screen.quit()
+        screen.wait(SHELL)
+        demand("q quit" not in screen.text(), f"{term}: the last line is still there:\n{screen.text()}")
+        demand("closewatch  " in screen.text(), f"{term}: the picture has gone:\n{screen.text()}")
+        screen.end()
+
+
+RESTARTED = """
+import socket, sys, time
+kept, listener = [], socket.create_server(("127.0.0.1", 7200))
+for _ in range(3):
+    client = socket.create_connection(("127.0.0.1", 7200))
+    kept.append(listener.accept()[0])
+    client.close()
+    if sys.argv[1] == "mended":
+        kept.pop().close()
+print("in place", flush=True)
+time.sleep(60)
+"""
+
+
+def restarted(stage):
+    """A program that was killed and mended is no leaker any more, and its sockets are nobody's fault."""
+    def run(how):
+        program = stage.spawn(stage.netns[""].command("/usr/bin/python3", "-c", RESTARTED, how), stdout=subprocess.PIPE)
+        program.stdout.readline()
+        return program
+    first = run("forgets")
+    screen = begin(stage)
+    screen.wait(r"\*:7200 +1 +3 .*\bstuck\b|\*:7200 .*\bleak\b")
+    first.kill()
+    first.wait()
+    run("mended")
+    screen.wait(r"\*:7200 +1 +- +- +- .*\bok\b")
+    screen.quit()
+
+
+def nobodys(stage):
+    """What was in TIME_WAIT before the start has a row of its own among the processes, which can be looked into."""
+    stage.netns[""].run(stage.program("flood"), "20", stage.cpu, stage.cpu)
+    screen = begin(stage)
+    screen.press("p", "End")
+    screen.wait("^unknown ")
+    screen.press("Enter")
+    screen.wait("^unknown$")
+    screen.wait("nobody saw whose they were; .*TIME_WAIT 20")
+    screen.quit()
+
+
 def broken_pipe(stage):
     """`top | head`: a quiet end."""
     words = [*stage.closewatch("top", "-i", "100ms", "-q", *JUDGING), "--netns", stage.netns[""].path]
@@ -407,6 +473,22 @@ def held_up(stage):
     screen.must_be_as_before("Ctrl-S and Ctrl-Q")
 
 
+def held_up_and_ended(stage):
+    """Ctrl-S, and then an end: the terminal is given back all the same, and to no Ctrl-Q."""
+    for end in ("q", signal.SIGTERM, signal.SIGSEGV):
+        screen = begin(stage, **{"ASAN_OPTIONS": "handle_segv=0"})
+        pid = screen.top_pid()
+        screen.press("C-s")
+        demand(screen.stands(0.7), f"Ctrl-S does not stop it:\n{screen.text()}")
+        if end == "q":
+            screen.press("q")
+        else:
+            os.kill(pid, end)
+        demand(screen.status() == (0 if end != signal.SIGSEGV else 128 + end), f"{end}: status {screen.status()}")
+        screen.must_be_as_before(f"Ctrl-S and {end}")
+        screen.end()
+
+
 def messages(stage):
     """What is said meanwhile waits for the end: the picture is not torn."""
     screen = begin(stage, "--ring", "4K")
@@ -480,6 +562,10 @@ CASES = [
     Case("top: plain letters", play=letters),
     Case("top: names that would steer the terminal", play=hostile_names),
     Case("top: plain tables", play=plain),
+    Case("top: one look", play=one_look),
+    Case("top: a terminal with one screen", play=no_other_screen),
+    Case("top: mended after a restart", play=restarted),
+    Case("top: what belongs to nobody", play=nobodys),
     Case("top: nobody reads the tables any more", play=broken_pipe),
     Case("top: without a command", play=bare),
     Case("top: a terminal that nobody knows", play=unknown_terminal),
@@ -491,6 +577,7 @@ CASES = [
     Case("top: killed", play=killed),
     Case("top: the terminal goes", play=lost),
     Case("top: held up by Ctrl-S", play=held_up, alone="a flood with a small ring"),
+    Case("top: held up by Ctrl-S, and ended", play=held_up_and_ended),
     Case("top: messages", play=messages, alone="a flood with a small ring"),
     Case("top: the keyboard is not standard input", play=keyboard_elsewhere),
     Case("top: of a recording", play=replayed),

@@ -23,7 +23,7 @@ struct Book {
     closed.responsible = process.key.pid == 0 ? Responsible{} : responsible(process, Attribution::closer);
     closed.ending = ending;
     closed.bucket = bucket;
-    accounts.take(closed);
+    accounts.take(closed, 1);
   }
   const Account& of(const Identity& process) { return accounts.processes().at(process.key); }
   const Account& of_workload(const Identity& process, const Tuple& tuple) {
@@ -72,17 +72,17 @@ TEST_CASE("accounts: what belongs to nobody is added up as well", "[accounts]") 
 
 TEST_CASE("accounts: a close latency is one that the program's own call ended", "[accounts]") {
   Book book;
-  book.accounts.take(left_close_wait(Cause::close, 5 * ms));
-  book.accounts.take(left_close_wait(Cause::shutdown, 7 * ms));
-  book.accounts.take(left_close_wait(Cause::exit, 9 * seconds));
-  book.accounts.take(left_close_wait(Cause::network, 9 * seconds));
-  book.accounts.take(left_close_wait(Cause::kill, 9 * seconds));
+  book.accounts.take(left_close_wait(Cause::close, 5 * ms), 1);
+  book.accounts.take(left_close_wait(Cause::shutdown, 7 * ms), 1);
+  book.accounts.take(left_close_wait(Cause::exit, 9 * seconds), 1);
+  book.accounts.take(left_close_wait(Cause::network, 9 * seconds), 1);
+  book.accounts.take(left_close_wait(Cause::kill, 9 * seconds), 1);
   Transition other = left_close_wait(Cause::close, 9 * seconds);
   other.from = State::established;
-  book.accounts.take(other);
+  book.accounts.take(other, 1);
   other = left_close_wait(Cause::close, 0);
   other.in_state_ns.reset();
-  book.accounts.take(other);
+  book.accounts.take(other, 1);
   REQUIRE(book.of(client()).latency);
   CHECK(book.of(client()).latency->count() == 2);
   CHECK(book.of(client()).latency->most() == 7 * ms);
@@ -108,12 +108,39 @@ TEST_CASE("accounts: what goes into TIME_WAIT behind its end is counted with it,
           "[accounts]") {
   Book book;
   book.ended(client(), outgoing(), Ending::fin, Bucket::fin_wait2);
-  book.accounts.entered_time_wait(responsible(client(), Attribution::closer), outgoing());
+  book.accounts.entered_time_wait(responsible(client(), Attribution::closer), outgoing(), 1);
   CHECK(book.of(client()).time_wait_entered == 1);
   CHECK(book.of_workload(client(), outgoing()).time_wait_entered == 1);
   CHECK(count(book.of(client()), Ending::fin) == 1);
   SECTION("nobody's too") {
-    book.accounts.entered_time_wait({}, outgoing());
+    book.accounts.entered_time_wait({}, outgoing(), 1);
     CHECK(book.of({}).time_wait_entered == 1);
   }
+}
+
+TEST_CASE("accounts: of who is gone nothing is kept for good, of who lives everything", "[accounts]") {
+  Book book;
+  const Identity child = person(1, "client");
+  const Identity alone = person(2, "curl");
+  const Tuple other = tuple(Role::connect, "10.0.0.7", 9, "10.0.0.5", 443);
+  book.ended(client(), outgoing());
+  book.ended(child, outgoing());
+  book.ended(alone, other);
+  book.ended({}, outgoing());
+  const WorkloadId shared = book.workloads.of(client(), outgoing());
+  const WorkloadId own = book.workloads.of(alone, other);
+  const auto client_lives = [](const ProcessKey& key) { return key == client().key; };
+  book.accounts.forget_gone(1, client_lives);  // all was added then
+  CHECK(book.accounts.processes().size() == 4);
+  book.accounts.forget_gone(2, client_lives);
+  CHECK(book.accounts.processes().size() == 1);
+  CHECK(count(book.of(client()), Ending::fin) == 1);
+  REQUIRE(book.accounts.members().size() == 1);
+  CHECK(book.accounts.members().begin()->process == client().key);
+  CHECK(book.accounts.by_workload().contains(shared));
+  CHECK(count(book.of_workload(client(), outgoing()), Ending::fin) == 2);
+  CHECK(!book.accounts.by_workload().contains(own));
+  book.accounts.forget_gone(2, [](const ProcessKey&) { return false; });
+  CHECK(book.accounts.by_workload().empty());
+  CHECK(book.accounts.members().empty());
 }

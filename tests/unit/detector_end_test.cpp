@@ -508,3 +508,18 @@ TEST_CASE("a dead one that vanishes after a loss was perhaps closed: its program
   SECTION("not met by the last one") { CHECK(machine.sweep(105 * seconds).empty()); }
   CHECK(machine.finish(106 * seconds).empty());
 }
+
+TEST_CASE("what is over is forgotten where that is asked for, and what ends later is told", "[detector][end]") {
+  Sweeps machine;
+  for (std::uint64_t cookie = 81; cookie <= 83; ++cookie) machine.add(waiting(cookie, 1 * seconds));
+  (void)machine.sweep(100 * seconds);
+  for (const std::uint64_t cookie : {81U, 82U})
+    (void)machine.transition(leaves(101 * seconds, cookie, 100 * seconds, std::nullopt, State::close));
+  REQUIRE(machine.detector.ended().size() == 2);
+  machine.detector.forget_ended();
+  CHECK(machine.detector.ended().empty());
+  (void)machine.released(gone(102 * seconds, 81, Cause::close));  // of what nobody remembers any more
+  (void)machine.transition(leaves(103 * seconds, 83, 100 * seconds, std::nullopt, State::close));
+  REQUIRE(machine.detector.ended().size() == 1);
+  CHECK(machine.detector.ended()[0].cookie == 83);
+}

@@ -277,7 +277,7 @@ TEST_CASE("descriptors: the time left at the rate of the watch", "[engine][repor
   Watched watched = running();
   census(watched, {met(81, State::established, client())});
   SECTION("it grows by ten a second") {
-    watched({open(t0, 100), open(t0 + 5 * seconds, 999), open(t0 + 10 * seconds, 200)});
+    watched({open(t0, 100), open(t0 + 4 * seconds, 999), open(t0 + 5 * seconds, 150), open(t0 + 10 * seconds, 200)});
     CHECK(seconds_left(watched) == 82.4);
     const Report seen = report(watched);
     CHECK(of(seen, 812)->findings.descriptors->open == 200);
@@ -310,6 +310,57 @@ TEST_CASE("descriptors: the time left at the rate of the watch", "[engine][repor
     watched({open(t0, 100), open(t0 + 10 * seconds, 200, 150)});
     CHECK(seconds_left(watched) == 0.0);
   }
+}
+
+TEST_CASE("descriptors: none are told of who has no socket any more, or has ended", "[engine][report]") {
+  Watched watched = running();
+  watched({ProcessSeen{t0, client()}});
+  census(watched, {met(81, State::established, client()), met(83, State::time_wait, client())});
+  watched({open(at_end, 100)});
+  REQUIRE(of(report(watched), 812)->findings.descriptors);
+  SECTION("ended") {
+    watched({ProcessExited{at_end, client().key}});
+    CHECK_FALSE(of(report(watched), 812)->findings.descriptors);
+  }
+  SECTION("met no more") {
+    census(watched, {});
+    const Report seen = report(watched);
+    CHECK((of(seen, 812) == nullptr || !of(seen, 812)->findings.descriptors));
+  }
+}
+
+TEST_CASE("descriptors: how many are sockets is known from the last look at each", "[engine][report]") {
+  Watched watched = running();
+  census(watched, {met(81, State::established, client())});
+  watched({open(at_end, 100)});
+  const auto sockets = [&] { return of(report(watched), 812)->findings.descriptors->sockets; };
+  CHECK(sockets() == 97);
+  watched({DescriptorsSeen{at_end + 1 * seconds, client().key, 120, 1024, 0}});
+  CHECK(of(report(watched), 812)->findings.descriptors->open == 120);
+  CHECK(sockets() == 97);
+  watched({DescriptorsSeen{at_end + 2 * seconds, client().key, 50, 1024, 0}});  // no more than there are
+  CHECK(sockets() == 50);
+  watched({DescriptorsSeen{at_end + 2 * seconds, client().key, 50, 50, 7}});
+  CHECK(sockets() == 7);
+  CHECK(seconds_left(watched) == 0.0);  // its limit is reached
+}
+
+TEST_CASE("what is over is told for as long as was asked for", "[engine][report]") {
+  Engine::Settings settings = keeping();
+  const bool forgets = GENERATE(true, false);
+  if (forgets) settings.gone_kept_ns = 60 * seconds;
+  Watched watched = running(settings);
+  TransitionSeen reset = last(change(t0 + 1 * seconds, State::established, State::close));
+  reset.evidence.error = 104;
+  watched({ProcessSeen{t0, client()}, reset, ProcessExited{t0 + 2 * seconds, client().key}});
+  const auto walk = [&](std::uint64_t time_ns) { watched({WalkDone{time_ns, time_ns - 1 * ms, true}}); };
+  walk(t0 + 50 * seconds);
+  REQUIRE(of(report(watched), 812) != nullptr);
+  CHECK(aborts(of(report(watched), 812)->findings) == 1);
+  CHECK(report(watched).workloads.size() == 1);
+  walk(t0 + 70 * seconds);
+  CHECK((of(report(watched), 812) == nullptr) == forgets);
+  CHECK(report(watched).workloads.empty() == forgets);
 }
 
 TEST_CASE("whose descriptors are to be counted: all that the census met and that live", "[engine][report]") {

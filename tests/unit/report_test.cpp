@@ -300,7 +300,7 @@ TEST_CASE("report: endings and close latencies come from the accounts", "[report
   closing.from = State::close_wait;
   closing.to = State::last_ack;
   closing.in_state_ns = 8 * ms;
-  scene.accounts.take(closing);
+  scene.accounts.take(closing, Scene::now_ns);
   const Findings findings = of(scene.report(), client());
   CHECK(findings.endings[static_cast<std::size_t>(Ending::rst_unread)] == 1);
   CHECK(findings.close_latency_ns.count == 1);

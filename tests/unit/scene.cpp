@@ -141,7 +141,7 @@ Closed Scene::closed(const Identity& process, const Tuple& tuple, Ending ending,
   out.responsible = process.key.pid == 0 ? Responsible{} : responsible(process, Attribution::closer);
   out.ending = ending;
   out.bucket = bucket;
-  accounts.take(out);
+  accounts.take(out, now_ns);
   return out;
 }
 

@@ -66,11 +66,22 @@ TEST_CASE("saved report: what is there already is neither followed nor written t
   Tree tree;
   tree.file("other", "mine");
   tree.link(stem + ".txt", (tree.root() / "other").string());
+  tree.file(stem + "-2.json", "mine too");
   const std::string said = save_report(small_report(), {}, {tree.root().string(), "/tmp"});
-  CHECK(said.starts_with("cannot write " + (tree.root() / stem).string() + ".txt"));
-  CHECK(said.find("exists") != std::string::npos);
+  CHECK(said == "written: " + (tree.root() / stem).string() + "-3.txt and .json");
   CHECK(content(tree.root() / "other") == "mine");
+  CHECK(content(tree.root() / (stem + "-2.json")) == "mine too");
   CHECK_FALSE(std::filesystem::exists(tree.root() / (stem + ".json")));
+  CHECK_FALSE(std::filesystem::exists(tree.root() / (stem + "-2.txt")));
+}
+
+TEST_CASE("saved report: names come to an end", "[top]") {
+  Tree tree;
+  tree.file(stem + ".txt", "");
+  for (int number = 2; number < 100; ++number) tree.file(stem + "-" + std::to_string(number) + ".txt", "");
+  const std::string said = save_report(small_report(), {}, {tree.root().string()});
+  CHECK(said.starts_with("cannot write " + (tree.root() / stem).string()));
+  CHECK(said.find("exists") != std::string::npos);
 }
 
 TEST_CASE("saved report: a folder that takes none is told, and the next is tried", "[top]") {
@@ -78,6 +89,6 @@ TEST_CASE("saved report: a folder that takes none is told, and the next is tried
   const std::string missing = (tree.root() / "missing").string();
   const std::string said = save_report(small_report(), {}, {missing, tree.root().string()});
   CHECK(said.starts_with("written: " + (tree.root() / stem).string()));
-  CHECK(said.find("cannot write " + missing) != std::string::npos);
+  CHECK(said.ends_with("(not in " + missing + ": No such file or directory)"));
   CHECK(save_report(small_report(), {}, {missing}).starts_with("cannot write " + missing));
 }

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
@@ -24,6 +25,7 @@ struct Account {
   std::array<std::uint64_t, ending_count> endings{};
   std::uint64_t time_wait_entered = 0;
   std::unique_ptr<Habit> latency;  ///< in CLOSE_WAIT until its own close() or shutdown(); null: no such time is known
+  std::uint64_t last_ns = 0;  ///< when the latest of it was added, after boot
 };
 
 /// Adds up what the engine concludes, by process and by workload. Bounded: what finds no room is counted.
@@ -47,10 +49,15 @@ class Accounts {
 
   Accounts(Workloads& workloads, const Limits& limits) : workloads_(workloads), limits_(limits) {}
 
-  void take(const Closed& closed);
-  void take(const Transition& transition);
+  // `now_ns`: after boot.
+  void take(const Closed& closed, std::uint64_t now_ns);
+  void take(const Transition& transition, std::uint64_t now_ns);
   /// One that its connection's end did not tell of went into TIME_WAIT: an orphan, or where the table was full.
-  void entered_time_wait(const Responsible& owner, const Tuple& tuple);
+  void entered_time_wait(const Responsible& owner, const Tuple& tuple, std::uint64_t now_ns);
+
+  /// Forgets that processes that are not among the living are members of a workload; and what nobody has added to since
+  /// then: accounts of such processes, and of workloads that have no other.
+  void forget_gone(std::uint64_t before_ns, const std::function<bool(const ProcessKey&)>& lives);
 
   /// What belongs to nobody known has the key {0, 0}.
   [[nodiscard]] const std::unordered_map<ProcessKey, Account, ProcessKeyHash>& processes() const { return processes_; }
@@ -65,7 +72,7 @@ class Accounts {
     Account* process = nullptr;
     Account* workload = nullptr;
   };
-  Pair accounts_of(const Responsible& responsible, const Tuple& tuple);
+  Pair accounts_of(const Responsible& responsible, const Tuple& tuple, std::uint64_t now_ns);
 
   Workloads& workloads_;
   Limits limits_;

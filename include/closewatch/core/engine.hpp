@@ -3,6 +3,7 @@
 #define CLOSEWATCH_CORE_ENGINE_HPP
 
 #include <closewatch/core/accounts.hpp>
+#include <closewatch/core/descriptor_growth.hpp>
 #include <closewatch/core/detector.hpp>
 #include <closewatch/core/event.hpp>
 #include <closewatch/core/fact.hpp>
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -38,6 +40,9 @@ class Engine {
     std::size_t namespaces_limit = 4096;
     bool sees_all_sockets = true;  ///< but for a filter on the namespace none keeps any from us: ports can be counted
     bool keeps_accounts = false;  ///< what a report needs: endings by process, the rows of the last census
+    /// For a screen, which tells of now and may stand for days: what leaked and is over is forgotten at once, and so
+    /// long after the last of it the account of a process that is gone. None: nothing is forgotten.
+    std::optional<std::uint64_t> gone_kept_ns{};
     Detector::Settings detector = {};
   };
 
@@ -137,10 +142,9 @@ class Engine {
     Stacks resolved;
   };
 
-  /// The first and the last that was seen of a process's descriptors.
   struct Descriptors {
-    DescriptorsSeen first;
     DescriptorsSeen last;
+    DescriptorGrowth growth;
     [[nodiscard]] DescriptorUse use() const;
   };
 
@@ -193,6 +197,7 @@ class Engine {
       rows_refused_ = std::max(rows_refused_, ++rows_refused_now_);
   }
   void forget_stacks();
+  void forget_gone();
   void forget_workloads();
   void note_mended(const Judgement& judgement);
   [[nodiscard]] Finding finding_of(const Judgement& judgement, std::vector<Fact>& facts);

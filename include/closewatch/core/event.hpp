@@ -186,8 +186,8 @@ struct DescriptorsSeen {
   std::uint64_t time_ns = 0;
   ProcessKey key;
   std::uint64_t open = 0;
-  std::uint64_t soft_limit = 0;
-  std::uint64_t sockets = 0;
+  std::uint64_t soft_limit = 0;  ///< 0: not asked for
+  std::uint64_t sockets = 0;  ///< 0: not counted, since whoever is of interest has one
 };
 
 /// Everything is attached and the first walk is done. The answers that head the stream.

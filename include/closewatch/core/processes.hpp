@@ -29,6 +29,8 @@ class Processes {
   void resolve(const ProcessResolved& answer);
   void exited(const ProcessKey& key);
   [[nodiscard]] bool has_exited(const ProcessKey& key) const;
+  /// It is known, and nothing of its end.
+  [[nodiscard]] bool lives(const ProcessKey& key) const;
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
   [[nodiscard]] std::uint64_t evicted() const { return evicted_; }
 

@@ -40,7 +40,8 @@ struct DescriptorUse {
   std::uint64_t open = 0;
   std::uint64_t soft_limit = 0;
   std::uint64_t sockets = 0;
-  std::optional<double> seconds_left;  ///< until the limit, at the rate of the watch; none where it does not grow
+  /// Until the limit, at the rate of the watch; 0 where it is reached. None: it does not grow.
+  std::optional<double> seconds_left;
 };
 
 struct SocketReport {
@@ -126,7 +127,9 @@ struct ProcessReport {
 struct WorkloadReport {
   Workload workload;
   std::uint64_t processes = 0;
+  std::vector<ProcessKey> members;  ///< these, by their start and pid
   Findings findings;
+  Identity nearest_to_limit;  ///< whose descriptors are in the findings, where there are any
 };
 
 /// Findings that the programs themselves have put an end to while they were watched.
@@ -147,7 +150,14 @@ struct Report {
   std::vector<ProcessReport> processes;
   std::vector<HostFinding> host_findings;
   MendedReport mended;
+  bool knows_ports = false;  ///< false: filters keep others from us, who take ports too
 };
+
+/// Connections that ended so (is_abort()).
+[[nodiscard]] std::uint64_t aborts(const Findings& findings);
+
+/// None is left within a day at this rate, or nine tenths of them are in use.
+[[nodiscard]] bool runs_out(const DescriptorUse& use);
 
 /// Sockets with the verdict `leak`, or `stuck`, in all.
 [[nodiscard]] std::uint64_t leaked(const Report& report);

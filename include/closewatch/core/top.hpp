@@ -19,8 +19,9 @@ namespace closewatch {
 /// What a row did from one refresh to the next, and before.
 struct TopPace {
   double time_wait_per_second = 0;  ///< that entered it
-  double aborts_per_second = 0;     ///< connections that ended by a RST or a timeout
-  std::vector<std::uint32_t> close_wait;  ///< how many there were at each refresh, the oldest first
+  double aborts_per_second = 0;     ///< is_abort()
+  /// Sockets in CLOSE_WAIT, and those that TCP has ended and that are open still, at each refresh, the oldest first.
+  std::vector<std::uint32_t> close_wait;
 };
 
 /// A refresh.
@@ -40,31 +41,42 @@ struct TopView {
 class TopHistory {
  public:
   static constexpr std::size_t refreshes_kept = 60;
+  /// Over less a rate says little: a refresh that comes so soon behind another (a row was opened) is in its place.
+  static constexpr std::uint64_t shortest_step_ns = 300'000'000;
 
   /// `now_ns` after boot; `events`: transitions received since the start.
   [[nodiscard]] TopView refresh(Report report, std::uint64_t events, std::uint64_t now_ns);
 
  private:
-  struct Row {
+  struct Sums {
     std::uint64_t time_wait_entered = 0;
     std::uint64_t aborts = 0;
+  };
+  struct Moment {
+    std::uint64_t time_ns = 0;
+    std::uint64_t events = 0;
+  };
+  struct Row {
+    Sums last;
+    Sums before;  ///< what the last one was counted from
     std::deque<std::uint32_t> close_wait;
     std::uint64_t refresh = 0;  ///< the last that had it
   };
   using Rows = std::unordered_map<std::string, Row>;
 
+  struct Step {
+    double seconds = 0;  ///< since what rates are counted from
+    bool is_whole = true;  ///< that is the last refresh; otherwise this one takes its place
+  };
   template <typename Reported>
-  std::vector<TopPace> paces(Rows& rows, const std::vector<Reported>& reported, double seconds);
+  std::vector<TopPace> paces(Rows& rows, std::vector<Reported>& reported, const Step& step);
 
   Rows workloads_;
   Rows processes_;
   std::uint64_t refresh_ = 0;
-  std::uint64_t events_ = 0;
-  std::uint64_t time_ns_ = 0;
+  Moment last_;
+  Moment before_;
 };
-
-/// Connections that ended otherwise than by both sides' FIN, by our or the peer's doing, or by a timer's.
-[[nodiscard]] std::uint64_t aborts(const Findings& findings);
 
 }  // namespace closewatch
 

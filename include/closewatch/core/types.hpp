@@ -79,6 +79,10 @@ enum class Ending : std::uint8_t {
   unknown,
 };
 
+/// Ended otherwise than by FINs: by a RST of either side, a timeout, a refusal. What its own program gave up before it
+/// was a connection, or by connect(AF_UNSPEC), is none.
+[[nodiscard]] bool is_abort(Ending ending);
+
 /// What became of the connection at the kernel's change to CLOSE.
 enum class Bucket : std::uint8_t { unknown, none, time_wait, fin_wait2 };
 
