@@ -92,8 +92,10 @@ std::optional<Trend> Growth::trend(WorkloadId workload, Kind kind) const {
   if (series == nullptr || series->sweeps < 3) return std::nullopt;
   const bool fell = series->fell_ns > window_ns_;
   const bool rose = series->rose_ns[0] > window_ns_;
+  // What came at once and is all there has not grown.
+  const bool rose_twice = series->rose_ns[1] > window_ns_;
   if (fell == rose) return Trend::steady;
-  return rose ? Trend::growing : Trend::draining;
+  return fell ? Trend::draining : rose_twice ? Trend::growing : Trend::steady;
 }
 
 void Growth::forget(const std::vector<bool>& in_use) {

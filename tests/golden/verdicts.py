@@ -28,7 +28,7 @@ VERDICTS = {
             "complete",
             "lost=0 states: CLOSE=3 LISTEN=3",
             "row dead-keepalive close_wait=0 leaked=1 stuck=0 time_wait=0/0 fin_wait2=0/0 rst_received=1",
-            "group dead-keepalive *:7003 from * dead_unclosed leak x1 growing eof=read has_probes by holder "
+            "group dead-keepalive *:7003 from * dead_unclosed leak x1 steady eof=read has_probes by holder "
             "fds=dead-keepalive:5",
             "row dead-reset close_wait=0 leaked=1 stuck=0 time_wait=0/0 fin_wait2=0/0 rst_received=1",
             "group dead-reset *:7001 from * dead_unclosed leak x1 steady eof=unknown by holder fds=dead-reset:5",
@@ -136,7 +136,7 @@ VERDICTS = {
             "complete",
             "lost=0 states: CLOSE_WAIT=3 LISTEN=1",
             "row forgot close_wait=3 leaked=3 stuck=0 time_wait=0/0 fin_wait2=0/0 fin=22",
-            "group forgot *:7001 from * eof_ignored leak x3 growing eof=read by holder fds=forgot:5-7",
+            "group forgot *:7001 from * eof_ignored leak x3 steady eof=read by holder fds=forgot:5-7",
         ],
     },
     "eof_ignored_stuck": {
@@ -150,7 +150,7 @@ VERDICTS = {
             "lost=0 states: CLOSE_WAIT=1 FIN_WAIT2=1 LISTEN=1",
             "row cli close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=1/0 fin=1",
             "row srv close_wait=1 leaked=0 stuck=1 time_wait=0/0 fin_wait2=0/0",
-            "group srv *:8080 from * eof_ignored stuck x1 growing eof=read by holder fds=srv:4",
+            "group srv *:8080 from * eof_ignored stuck x1 steady eof=read by holder fds=srv:4",
         ],
     },
     "eof_unread_grows": {
@@ -184,11 +184,11 @@ VERDICTS = {
             "complete",
             "lost=0 states: CLOSE_WAIT=11 FIN_WAIT2=11 LISTEN=2",
             "row peeking close_wait=1 leaked=0 stuck=1 time_wait=0/0 fin_wait2=0/0",
-            "group peeking *:7002 from * eof_unread stuck x1 growing eof=peeked by holder fds=peeking:5",
+            "group peeking *:7002 from * eof_unread stuck x1 steady eof=peeked by holder fds=peeking:5",
             "row peer close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=10/0 fin=10",
             "row peer close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=1/0 fin=1",
             "row pool close_wait=10 leaked=0 stuck=10 time_wait=0/0 fin_wait2=0/0",
-            "group pool 127.0.0.1:* from 127.0.0.1:7001 eof_unread stuck x10 growing eof=unread by holder "
+            "group pool 127.0.0.1:* from 127.0.0.1:7001 eof_unread stuck x10 steady eof=unread by holder "
             "fds=pool:4-13",
         ],
     },
@@ -250,10 +250,10 @@ VERDICTS = {
             "complete",
             "lost=0 states: CLOSE_WAIT=2 FIN_WAIT2=2 LISTEN=2",
             "row in-flight close_wait=1 leaked=0 stuck=1 time_wait=0/0 fin_wait2=0/0",
-            "group in-flight *:7001 from * in_flight stuck x1 growing eof=unread by opener",
+            "group in-flight *:7001 from * in_flight stuck x1 steady eof=unread by opener",
             "2 * row peer close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=1/0 fin=1",
             "row uring-fixed close_wait=1 leaked=0 stuck=1 time_wait=0/0 fin_wait2=0/0",
-            "group uring-fixed *:7002 from * in_flight stuck x1 growing eof=read by opener",
+            "group uring-fixed *:7002 from * in_flight stuck x1 steady eof=read by opener",
         ],
     },
     "inherited": {
@@ -269,12 +269,12 @@ VERDICTS = {
             "row inherited-exec close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=0/0",
             "row inherited-fork close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=0/0",
             "row kid close_wait=1 leaked=1 stuck=0 time_wait=0/0 fin_wait2=0/0",
-            "group kid *:7001 from * inherited leak x1 growing eof=unread by holder fds=kid:5",
+            "group kid *:7001 from * inherited leak x1 steady eof=unread by holder fds=kid:5",
             "2 * row peer close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=1/0 fin=1",
             "row peer exited close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=1/0 fin=1",
             "2 * row sleep close_wait=1 leaked=1 stuck=0 time_wait=0/0 fin_wait2=0/0",
-            "group sleep *:7003 from * inherited leak x1 growing eof=unread by holder fds=sleep:5",
-            "group sleep *:7002 from * inherited leak x1 growing eof=unread by holder fds=sleep:5",
+            "group sleep *:7003 from * inherited leak x1 steady eof=unread by holder fds=sleep:5",
+            "group sleep *:7002 from * inherited leak x1 steady eof=unread by holder fds=sleep:5",
         ],
     },
     "mptcp": {
@@ -286,7 +286,7 @@ VERDICTS = {
             "complete",
             "lost=0 states: CLOSE_WAIT=1 FIN_WAIT2=1 LISTEN=1",
             "row cli close_wait=1 leaked=0 stuck=0 time_wait=0/0 fin_wait2=0/0",
-            "group cli 127.0.0.1:* from 127.0.0.1:8080 mptcp ok x1 growing eof=consumed by opener",
+            "group cli 127.0.0.1:* from 127.0.0.1:8080 mptcp ok x1 steady eof=consumed by opener",
             "row srv close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=1/0 fin=1",
         ],
     },
@@ -315,7 +315,7 @@ VERDICTS = {
             "complete",
             "lost=0 states: CLOSE_WAIT=4 FIN_WAIT2=4 LISTEN=1",
             "row full-queue close_wait=4 leaked=0 stuck=4 time_wait=0/0 fin_wait2=0/0",
-            "group full-queue *:7001 from * never_accepted stuck x4 growing eof=unread unread=10 by listener queue=4/3",
+            "group full-queue *:7001 from * never_accepted stuck x4 steady eof=unread unread=10 by listener queue=4/3",
             "row peer close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=4/0 fin=4",
         ],
     },
@@ -360,7 +360,7 @@ VERDICTS = {
             "lost=0 states: CLOSE_WAIT=1 FIN_WAIT2=1 LISTEN=1",
             "row peer close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=0/1",
             "row replying close_wait=1 leaked=0 stuck=0 time_wait=0/0 fin_wait2=0/0",
-            "group replying *:7001 from * replying ok x1 growing eof=read by holder fds=replying:5",
+            "group replying *:7001 from * replying ok x1 steady eof=read by holder fds=replying:5",
         ],
     },
     "resolutions": {
@@ -396,7 +396,7 @@ VERDICTS = {
             "group dies *:8081 from * eof_ignored stuck x1 draining eof=read by closer fds=dies:4",
             "row lazy close_wait=0 leaked=0 stuck=0 time_wait=0/0 fin_wait2=0/0 fin=1",
             "row srv close_wait=1 leaked=1 stuck=1 time_wait=0/0 fin_wait2=0/0 fin=1 killed=1 rst_received=1",
-            "group srv *:8080 from * dead_unclosed leak x1 growing eof=read by holder fds=srv:5",
+            "group srv *:8080 from * dead_unclosed leak x1 steady eof=read by holder fds=srv:5",
             "group srv *:8080 from * eof_ignored stuck x1 draining eof=read by holder fds=srv:6",
         ],
     },
@@ -463,7 +463,7 @@ VERDICTS = {
             "complete",
             "lost=0 states: CLOSE_WAIT=3 LISTEN=1",
             "row forgot close_wait=3 leaked=0 stuck=3 time_wait=0/0 fin_wait2=0/0 fin=1",
-            "group forgot *:7001 from * eof_ignored stuck x3 growing eof=read by holder fds=forgot:5-7",
+            "group forgot *:7001 from * eof_ignored stuck x3 steady eof=read by holder fds=forgot:5-7",
         ],
     },
     "time_wait_expired": {
@@ -567,7 +567,7 @@ VERDICTS = {
             "group vanished *:7002 from * write_blocked stuck x1 steady eof=read has_unsent_bytes "
             "has_retransmits by holder fds=vanished:5",
             "row write-blocked close_wait=1 leaked=0 stuck=1 time_wait=0/0 fin_wait2=0/0",
-            "group write-blocked *:7001 from * write_blocked stuck x1 growing eof=read has_unsent_bytes by "
+            "group write-blocked *:7001 from * write_blocked stuck x1 steady eof=read has_unsent_bytes by "
             "holder fds=write-blocked:5",
         ],
     },
