@@ -11,7 +11,7 @@ import time
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS, ROWS = 100, 20
+COLUMNS, ROWS = 100, 22
 SECONDS = 14  # until the demo's leaks are judged
 
 

@@ -186,6 +186,14 @@ void play_lingers(Stage& stage) {
   stay();
 }
 
+// The server closes, and the kernel's subflow of the MPTCP socket is in CLOSE_WAIT: mptcp, ok. The program may take its
+// time.
+void play_mptcp(Stage& stage) {
+  const Descriptor connection = connected_by_mptcp(stage.port_when_there(Part::mptcp));
+  if (connection.is_open() && say(connection)) hear(connection);
+  stay();
+}
+
 // Gives connections up by a RST: with SO_LINGER 0, and with an answer that it has not read.
 void play_aborts(Stage& stage) {
   for (bool lingers = true;; lingers = !lingers) {

@@ -31,6 +31,7 @@ void play_blocked(Stage& stage);
 void play_half_close(Stage& stage);
 void play_lingers(Stage& stage);
 void play_aborts(Stage& stage);
+void play_mptcp(Stage& stage);
 
 inline constexpr std::array roles{
     Role{"demo-peers", play_peers},
@@ -48,6 +49,7 @@ inline constexpr std::array roles{
     Role{"demo-half-close", play_half_close},
     Role{"demo-lingers", play_lingers},
     Role{"demo-aborts", play_aborts},
+    Role{"demo-mptcp", play_mptcp},
 };
 
 // What a program and its other end agree upon.

@@ -143,6 +143,13 @@ Turn serve_pool(Stage& stage) {
   };
 }
 
+/// A server that answers and closes, once.
+Turn serve_mptcp(Stage& stage) {
+  return [listener = std::make_shared<Descriptor>(listen_without_waiting(stage, Part::mptcp))] {
+    return arrived(*listener).is_open() ? never : soon;
+  };
+}
+
 /// Closes what has been reset.
 Turn serve_aborts(Stage& stage) {
   return [listener = std::make_shared<Descriptor>(listen_without_waiting(stage, Part::aborts)),
@@ -166,7 +173,7 @@ void play_peers(Stage& stage) {
   };
   std::vector<Entry> entries;
   for (Turn& turn : std::vector<Turn>{
-           serve_pool(stage), serve_aborts(stage),
+           serve_pool(stage), serve_aborts(stage), serve_mptcp(stage),
            // Of four `forgets` closes three.
            short_visits(stage, Part::forgets, habit_of_forgets, each_leaks / 4),
            short_visits(stage, Part::unread, 1, each_leaks), visits(stage, Part::hangs, connections_of_hangs, close_it),

@@ -37,6 +37,18 @@ void set(const Descriptor& socket, int option, int value) {
   setsockopt(socket.get(), SOL_SOCKET, option, &value, sizeof value);
 }
 
+/// It is to be patient. None where nobody answers (errno).
+Descriptor connected_to(std::uint16_t port, Descriptor socket) {
+  be_patient(socket);
+  const sockaddr_in address = loopback(port);
+  if (socket.is_open() && connect(socket.get(), general(address), sizeof address) == 0) return socket;
+  // A connect() that has taken longer than that says that it goes on.
+  const int code = errno == EINPROGRESS ? ETIMEDOUT : errno;
+  socket.close();
+  errno = code;
+  return {};
+}
+
 }  // namespace
 
 void nap(std::chrono::milliseconds time) { poll(nullptr, 0, static_cast<int>(time.count())); }
@@ -64,14 +76,11 @@ std::uint16_t port_of(const Descriptor& socket) {
 Descriptor connected(std::uint16_t port, std::optional<int> receive_buffer) {
   Descriptor socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   if (receive_buffer) set(socket, SO_RCVBUF, *receive_buffer);
-  be_patient(socket);
-  const sockaddr_in address = loopback(port);
-  if (socket.is_open() && connect(socket.get(), general(address), sizeof address) == 0) return socket;
-  // A connect() that has taken longer than that says that it goes on.
-  const int code = errno == EINPROGRESS ? ETIMEDOUT : errno;
-  socket.close();
-  errno = code;
-  return {};
+  return connected_to(port, std::move(socket));
+}
+
+Descriptor connected_by_mptcp(std::uint16_t port) {
+  return connected_to(port, Descriptor{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP)});
 }
 
 void be_patient(const Descriptor& connection) {
@@ -136,9 +145,13 @@ Descriptor Stage::arrival(const Descriptor& listener) const {
 }
 
 Descriptor Stage::dial(Part part) const {
+  return connected(port_when_there(part));
+}
+
+std::uint16_t Stage::port_when_there(Part part) const {
   constexpr std::chrono::milliseconds between_looks{10};
   while (port(part) == 0) nap(between_looks);
-  return connected(port(part));
+  return port(part);
 }
 
 bool Stage::fork_as(const char* name) const {

@@ -16,7 +16,7 @@
 
 namespace closewatch::demo {
 
-/// Whose listener: the program's, or of `pool` and `aborts`, which connect, their other end's.
+/// Whose listener: the program's, or of `pool`, `aborts` and `mptcp`, which connect, their other end's.
 enum class Part : std::uint8_t {
   healthy,
   forgets,
@@ -31,8 +31,9 @@ enum class Part : std::uint8_t {
   lingers,
   pool,
   aborts,
+  mptcp,
 };
-inline constexpr std::size_t part_count = static_cast<std::size_t>(Part::aborts) + 1;
+inline constexpr std::size_t part_count = static_cast<std::size_t>(Part::mptcp) + 1;
 
 /// In memory that all of them share. 0: it does not listen yet.
 class Board {
@@ -56,6 +57,8 @@ void nap(std::chrono::milliseconds time);
 /// With patience; none where nobody answers (errno). `receive_buffer`: in bytes; the kernel's choice where there is
 /// none.
 [[nodiscard]] Descriptor connected(std::uint16_t port, std::optional<int> receive_buffer = std::nullopt);
+/// The same by MPTCP, which a kernel may not have, or not want (sysctl net.mptcp.enabled).
+[[nodiscard]] Descriptor connected_by_mptcp(std::uint16_t port);
 
 /// Who has others to serve is not to wait long for one: what takes longer than two seconds fails.
 void be_patient(const Descriptor& connection);
@@ -97,6 +100,8 @@ class Stage {
   /// Waits until somebody listens there. None where nobody does any more.
   [[nodiscard]] Descriptor dial(Part part) const;
   [[nodiscard]] std::uint16_t port(Part part) const { return board_.port(part); }
+  /// Waits until somebody listens there.
+  [[nodiscard]] std::uint16_t port_when_there(Part part) const;
   /// Forks, with a name for the child; false in the child. It ends with us, whatever ends us.
   [[nodiscard]] bool fork_as(const char* name) const;
   [[noreturn]] void fail(const char* what) const;

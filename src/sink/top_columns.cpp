@@ -147,11 +147,13 @@ std::string graph(const std::vector<std::uint32_t>& numbers, std::size_t width, 
   for (std::size_t back = 0; back < numbers.size(); back += each)
     shown.insert(shown.begin(), numbers[numbers.size() - 1 - back]);
   const auto [least, most] = std::minmax_element(shown.begin(), shown.end());
-  // What is nearly the same all the time is not to look like a mountain.
-  const std::uint32_t span = std::max({*most - *least, *most / 10, std::uint32_t{1}});
+  // What is nearly the same all the time is a line in the middle, and no mountain.
+  const std::uint64_t range = *most - *least;
+  const std::uint64_t span = std::max({range, std::uint64_t{*most} / 10, std::uint64_t{1}});
   std::string out(width - shown.size(), ' ');
   for (const std::uint32_t number : shown) {
-    const std::size_t step = number == 0 ? 0 : 1 + std::size_t{number - (*most - span)} * 7 / span;
+    const std::uint64_t doubled = 2 * std::uint64_t{number - *least} + (span - range);
+    const std::size_t step = number == 0 ? 0 : 1 + doubled * 7 / (2 * span);
     out.append(utf8 ? bars[step] : plain[step]);
   }
   return out;

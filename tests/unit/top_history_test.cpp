@@ -72,8 +72,9 @@ TEST_CASE("top: a graph goes back so many refreshes", "[core][top]") {
   CHECK(graph({}, 3, false) == "   ");
   CHECK(graph({9, 9, 0, 5, 10}, 3, true) == "▇ █");  // a bar is the latest of two
   CHECK(graph({300, 310, 320, 330, 341}, 5, true) == "▁▂▄▆█");
-  CHECK(graph({100, 101, 100, 101}, 4, true) == "▇█▇█");
-  CHECK(graph({7, 7, 7}, 3, true) == "███");
+  CHECK(graph({100, 101, 100, 101}, 4, true) == "▄▄▄▄");
+  CHECK(graph({7, 7, 7}, 3, true) == "▄▄▄");
+  CHECK(graph({1}, 1, true) == "▄");
   CHECK(graph({4, 3, 1}, 3, true) == "█▅▁");
   CHECK(graph({1, 2}, 0, true).empty());
 }

@@ -214,7 +214,7 @@ TEST_CASE("top: very long names", "[sink][top]") {
 CLOSE_WAIT 1
 Ports and descriptors: none about to run out.
 WORKLOAD                    CLOSE_WAIT LEAKED  OLDEST    TREND TIME_WAIT▾VERDICT
-nnnnnnn… …:5555:7777]:65535          1      1   40.0s        █         - leak
+nnnnnnn… …:5555:7777]:65535          1      1   40.0s        ▄         - leak
 
 
 
@@ -225,7 +225,7 @@ Enter open  / filter  <> sort  p processes  space pause  w write  ? help  q quit
 CLOSE_WAIT 1
 Ports and descriptors: none about to run out.
 PROCESS                 PID CLOSE_WAIT LEAKED  OLDEST    TREND TIME_WAIT▾VERDICT
-a-name-of-kerne        4321          1      1   40.0s        █         - leak
+a-name-of-kerne        4321          1      1   40.0s        ▄         - leak
 
 
 
