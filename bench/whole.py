@@ -1,8 +1,9 @@
-"""All that closewatch is held to, in one run: (a) to (h) of docs/overhead.md, a table for each and a sum at the end.
+"""All that closewatch is held to, in one run: (a) to (i) of docs/overhead.md, a table for each and a sum at the end.
 
 (a) connections a second beside untraced, (b) time in the kernel, (c) events delivered, (e) CPU in user space: --rates;
 (d) a sweep beside `ss -tanp` at 1,000, 5,000 and 15,000 sockets: --sweep; (f) memory: --memory; (g) from --leak-after
-to the finding: --leak-time; (h) connections that stay: --keep-alive. Ends with 1 where a bar was missed.
+to the finding: --leak-time; (h) connections that stay: --keep-alive; (i) the live view: --top. Ends with 1 where a bar
+was missed.
 """
 import argparse
 import json
@@ -19,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SIZES = (500, 2500, 7500)  # connections, two sockets each
 HALF_CLOSED = 4 / 15  # of the connections
-PARTS = ("rates", "sweep", "memory", "leak-time", "keep-alive")
+PARTS = ("rates", "sweep", "memory", "leak-time", "keep-alive", "top")
 
 
 def commands(options):
