@@ -171,7 +171,7 @@ class Watched:
 class OnScreen(Watched):
     """`top` on a terminal of its own, and somebody at its keys."""
 
-    KEYS = (b"j", b"j", b"\r", b"\x1b[6~", b"\x1b", b"k", b"p", b">", b"/a\r", b"\x1b", b"\x1b[F", b"\x1b[H")
+    KEYS = (b"j", b"j", b"\r", b"\x1b[6~", b"\x1b", b"k", b"p", b">", b"/a\r", b"\x1b", b"\x1bOF", b"\x1bOH")
 
     def __init__(self, words, folder):
         self.errors = folder / "top.stderr"

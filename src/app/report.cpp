@@ -23,7 +23,8 @@ Report make_report(Feed& feed, ReportFrame frame) {
                                .from_ns = frame.began_ns,
                                .incomplete_reasons = std::move(reasons),
                                .with_stacks = frame.with_stacks,
-                               .verbose = frame.verbose});
+                               .verbose = frame.verbose,
+                               .between = std::move(frame.between)});
 }
 
 Report make_report(const Options& options, const Session& session, Feed& feed) {

@@ -28,6 +28,7 @@ struct ReportFrame {
   bool with_stacks = false;
   bool verbose = false;
   std::vector<std::string> blind_spots;  ///< but for those of the engine's tables
+  std::function<void()> between{};       ///< Engine::ReportHead
 };
 /// What the engine has to report once it has been fed.
 [[nodiscard]] Report make_report(Feed& feed, ReportFrame frame);

@@ -308,8 +308,14 @@ void Session::answer_stacks() {
   }
 }
 
+void Session::hold() {
+  if (backlog_.is_full()) return;
+  source_.drain(round_size, [this](std::span<const std::byte> bytes) { backlog_.add(bytes); });
+}
+
 bool Session::drain() {
   const std::uint64_t before_ns = now_ns();
+  if (!backlog_.is_empty()) backlog_.hand_over([this](std::span<const std::byte> bytes) { feed_.take_record(bytes); });
   const std::size_t taken =
       source_.drain(round_size, [&](std::span<const std::byte> bytes) { feed_.take_record(bytes); });
   const bool more = taken >= round_size;

@@ -4,6 +4,7 @@
 
 // The loop between the kernel and the sinks: the one place with a clock, signals and sight of every room.
 
+#include "app/backlog.hpp"
 #include "app/counted_descriptors.hpp"
 #include "app/feed.hpp"
 #include "source/kernel.hpp"
@@ -93,6 +94,9 @@ class Session {
     on_signal_ = std::move(signal);
   }
 
+  /// Makes room in the ring while the engine must not be stepped: what is taken out is looked at later.
+  void hold();
+
   /// What the kernel or the machine kept from us, in sentences. To be asked once it has run.
   [[nodiscard]] std::vector<std::string> blind_spots() const;
   /// When the watching began, after boot.
@@ -149,6 +153,7 @@ class Session {
   std::uint64_t failed_walks_ = 0;
   bool owes_tables_ = false;  ///< a walk over all failed
   CountedDescriptors descriptors_;
+  Backlog backlog_;
   KernelLosses losses_;
   RecordingWriter* recording_ = nullptr;
   RecordingHead recording_head_;

@@ -61,7 +61,8 @@ Exit run_top(const Options& options, std::function<void()> on_started) {
     return make_report(feed, {.began_ns = session.began_ns(),
                               .with_stacks = options.stacks,
                               .verbose = whole,
-                              .blind_spots = session.blind_spots()});
+                              .blind_spots = session.blind_spots(),
+                              .between = [&] { session.hold(); }});
   });
   session.on_started([&] {
     if (show.has_screen()) show.begin();

@@ -304,6 +304,7 @@ Report Engine::report(ReportHead head) {
       .with_stacks = head.with_stacks,
       .stacks = {},
       .verbose = head.verbose,
+      .between = std::move(head.between),
       .ledger = ledger_,
       .accounts = accounts_,
       .workloads = workloads_,

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <tuple>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -37,6 +39,7 @@ class Builder {
   void add_bucket(const Tuple& tuple, const Ledger::Bucket& bucket);
   void add_route(const Drafts& drafts, const Tuple& tuple);
   void add_accounts();
+  void breathe() const;
   [[nodiscard]] Findings findings_of(const Draft& draft) const;
   [[nodiscard]] Process process_of(const Draft& draft) const;
   [[nodiscard]] std::vector<ProcessReport> processes() const;
@@ -45,18 +48,24 @@ class Builder {
   const ReportInput& input_;
   std::uint64_t now_ns_;  ///< after boot
   PortUse ports_;
-  std::map<ProcessOrder, Draft> processes_;
+  std::unordered_map<ProcessKey, Draft, ProcessKeyHash> processes_;
   std::map<WorkloadId, Draft> workloads_;
   std::unordered_set<std::uint64_t> judged_;  ///< cookies
   StateCounts states_{};
+  mutable std::uint32_t steps_ = 0;
 };
 
+void Builder::breathe() const {
+  constexpr std::uint32_t steps = 1024;  // some milliseconds
+  if (++steps_ % steps == 0 && input_.between) input_.between();
+}
+
 Builder::Drafts Builder::drafts_of(const Identity& process, WorkloadId workload) {
-  Draft& of_process = processes_[{process.key.start_ns, process.key.pid}];
+  Draft& of_process = processes_[process.key];
   Draft& of_workload = workloads_[workload];
   of_process.meet(process);
   of_workload.meet(process);
-  of_workload.members.insert({process.key.start_ns, process.key.pid});
+  of_workload.add_member(process.key);
   return {of_process, of_workload};
 }
 
@@ -115,7 +124,7 @@ void Builder::add_bucket(const Tuple& tuple, const Ledger::Bucket& bucket) {
 
 void Builder::add_accounts() {
   for (const auto& [key, account] : input_.accounts.processes()) {
-    Draft& draft = processes_[{key.start_ns, key.pid}];
+    Draft& draft = processes_[key];
     draft.meet(account.process);
     draft.account = &account;
   }
@@ -124,8 +133,7 @@ void Builder::add_accounts() {
     draft.meet(account.process);
     draft.account = &account;
   }
-  for (const auto& [workload, process] : input_.accounts.members())
-    workloads_[workload].members.insert({process.start_ns, process.pid});
+  for (const auto& [workload, process] : input_.accounts.members()) workloads_[workload].add_member(process);
 }
 
 Findings Builder::findings_of(const Draft& draft) const {
@@ -151,14 +159,28 @@ auto rank(bool unknown, const Findings& findings, const Identity& first) {
                     first.key.pid};
 }
 
+using Rank = decltype(rank(false, {}, {}));
+
+/// `ranks`: of the items, one each. A report is large: only where it stands is sorted.
 template <typename Item>
-std::vector<Item> sorted(std::vector<std::pair<decltype(rank(false, {}, {})), Item>> ranked) {
-  std::stable_sort(ranked.begin(), ranked.end(),
-                   [](const auto& left, const auto& right) { return left.first < right.first; });
+std::vector<Item> sorted(const std::vector<Rank>& ranks, std::vector<Item> items) {
+  std::vector<std::size_t> places(items.size());
+  std::iota(places.begin(), places.end(), std::size_t{0});
+  std::stable_sort(places.begin(), places.end(),
+                   [&](std::size_t left, std::size_t right) { return ranks[left] < ranks[right]; });
   std::vector<Item> out;
-  out.reserve(ranked.size());
-  for (auto& [rank, item] : ranked) out.push_back(std::move(item));
+  out.reserve(items.size());
+  for (const std::size_t place : places) out.push_back(std::move(items[place]));
   return out;
+}
+
+/// In the contract's order of processes that have nothing else to tell them apart, each once.
+std::vector<ProcessKey> in_order(std::vector<ProcessKey> members) {
+  const auto order = [](const ProcessKey& one) { return std::pair{one.start_ns, one.pid}; };
+  std::sort(members.begin(), members.end(),
+            [&](const ProcessKey& left, const ProcessKey& right) { return order(left) < order(right); });
+  members.erase(std::unique(members.begin(), members.end()), members.end());
+  return members;
 }
 
 /// Whose bucket is still there may be forgotten as a process by now: the ledger's entry knows that it has exited.
@@ -169,9 +191,13 @@ Process Builder::process_of(const Draft& draft) const {
 }
 
 std::vector<ProcessReport> Builder::processes() const {
-  std::vector<std::pair<decltype(rank(false, {}, {})), ProcessReport>> ranked;
+  std::vector<Rank> ranks;
+  std::vector<ProcessReport> reports;
+  ranks.reserve(processes_.size());
+  reports.reserve(processes_.size());
   for (const auto& [key, draft] : processes_) {
-    ProcessReport report;
+    breathe();
+    ProcessReport& report = reports.emplace_back();
     report.findings = findings_of(draft);
     const bool unknown = draft.first.key.pid == 0;
     if (!unknown) {
@@ -179,10 +205,9 @@ std::vector<ProcessReport> Builder::processes() const {
       const auto use = input_.descriptors.find(draft.first.key);
       if (use != input_.descriptors.end()) report.findings.descriptors = use->second;
     }
-    const auto place = rank(unknown, report.findings, draft.first);
-    ranked.emplace_back(place, std::move(report));
+    ranks.push_back(rank(unknown, report.findings, draft.first));
   }
-  return sorted(std::move(ranked));
+  return sorted(ranks, std::move(reports));
 }
 
 /// How near to its limit: first by time, then by what is in use.
@@ -194,34 +219,40 @@ bool is_nearer(const DescriptorUse& left, const DescriptorUse& right) {
 }
 
 std::vector<WorkloadReport> Builder::workloads() const {
-  std::vector<std::pair<decltype(rank(false, {}, {})), WorkloadReport>> ranked;
+  std::vector<Rank> ranks;
+  std::vector<WorkloadReport> reports;
   for (const auto& [id, draft] : workloads_) {
-    WorkloadReport report;
+    breathe();
+    WorkloadReport& report = reports.emplace_back();
     report.workload = input_.workloads[id];
     report.findings = findings_of(draft);
     std::optional<DescriptorUse>& nearest = report.findings.descriptors;
-    for (const ProcessOrder& member : draft.members) {
-      if (member.pid == 0) continue;
-      ++report.processes;
-      report.members.push_back({member.pid, member.start_ns});
-      const auto use = input_.descriptors.find({member.pid, member.start_ns});
+    report.members = in_order(draft.members);
+    if (!report.members.empty() && report.members.front().pid == 0) report.members.erase(report.members.begin());
+    report.processes = report.members.size();
+    for (const ProcessKey& member : report.members) {
+      const auto use = input_.descriptors.find(member);
       if (use == input_.descriptors.end() || (nearest && !is_nearer(use->second, *nearest))) continue;
       nearest = use->second;
       const auto known = processes_.find(member);
       report.nearest_to_limit = known != processes_.end() ? known->second.first : Identity{.key = use->first};
     }
-    const auto place = rank(draft.first.key.pid == 0, report.findings, draft.first);
-    ranked.emplace_back(place, std::move(report));
+    ranks.push_back(rank(draft.first.key.pid == 0, report.findings, draft.first));
   }
-  return sorted(std::move(ranked));
+  return sorted(ranks, std::move(reports));
 }
 
 Report Builder::build() {
   for (const Judged& socket : input_.judged) add_judged(socket, false);
   for (const Judged& socket : input_.ended) add_judged(socket, true);
-  for (const SocketRow& row : input_.rows) add_row(row);
-  for (const auto& [tuple, bucket] : input_.ledger.buckets())
+  for (const SocketRow& row : input_.rows) {
+    breathe();
+    add_row(row);
+  }
+  for (const auto& [tuple, bucket] : input_.ledger.buckets()) {
+    breathe();
     if (bucket.exists()) add_bucket(tuple, bucket);
+  }
   add_accounts();
   Report out;
   out.host = input_.host;

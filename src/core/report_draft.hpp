@@ -13,17 +13,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <vector>
 
 namespace closewatch {
-
-/// The contract's order of processes that have nothing else to tell them apart.
-struct ProcessOrder {
-  std::uint64_t start_ns = 0;
-  std::uint32_t pid = 0;
-  auto operator<=>(const ProcessOrder&) const = default;
-};
 
 /// A judged socket of a group.
 struct Member {
@@ -43,7 +35,7 @@ struct Place {
 
 struct Draft {
   Identity first;  ///< of its processes the one that started first; of a process, the program that it is now
-  std::set<ProcessOrder> members;
+  std::vector<ProcessKey> members;  ///< some of them more than once
   StateCounts states{};
   std::vector<Member> sockets;
   std::uint64_t close_waits = 0;
@@ -53,6 +45,9 @@ struct Draft {
   const Account* account = nullptr;
 
   void meet(const Identity& process);
+  void add_member(const ProcessKey& process) {
+    if (members.empty() || members.back() != process) members.push_back(process);
+  }
 };
 
 [[nodiscard]] CloseWaitReport close_wait_of(const Draft& draft, const ReportInput& input);

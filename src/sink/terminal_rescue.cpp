@@ -21,6 +21,7 @@ struct Rescue {
   termios before{};
   std::array<char, 512> bytes{};
   std::size_t length = 0;
+  alignas(16) std::array<std::byte, 65'536> stack{};
   std::array<struct sigaction, ending.size()> actions{};  ///< as they were, in the order of `ending`
 };
 Rescue rescue;
@@ -72,9 +73,15 @@ void rescue_terminal(int display, const termios& before, std::string_view bytes)
   std::copy_n(bytes.begin(), rescue.length, rescue.bytes.begin());
   for (std::size_t at = 0; at < ending.size(); ++at) take_as_before(at);
   rescue.armed = 1;
+  // A stack that has overflown has no room for a handler. What is there already (a sanitizer's) serves as well.
+  stack_t stack{};
+  if (sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_DISABLE) != 0) {
+    stack = {.ss_sp = rescue.stack.data(), .ss_flags = 0, .ss_size = rescue.stack.size()};
+    sigaltstack(&stack, nullptr);
+  }
   struct sigaction action{};
   action.sa_sigaction = on_ending;
-  action.sa_flags = SA_SIGINFO;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
   for (std::size_t at = 0; at < ending.size(); ++at)
     if (rescue.actions[at].sa_handler != SIG_IGN) sigaction(ending[at], &action, nullptr);

@@ -176,7 +176,13 @@ double rank(TopColumn column, const Findings& findings, const TopPace& pace) {
                  ? static_cast<double>(findings.descriptors->open) /
                        static_cast<double>(findings.descriptors->soft_limit)
                  : 0;
-    case TopColumn::verdict: return -static_cast<double>(verdict_of(findings));
+    case TopColumn::verdict: {
+      const TopVerdict verdict = verdict_of(findings);
+      // Of those that are not at fault so far it may be those with the most in CLOSE_WAIT that soon are.
+      constexpr double share = 1e-9;
+      const double soon = verdict == TopVerdict::ok ? share * static_cast<double>(findings.close_wait.now) : 0;
+      return soon - static_cast<double>(verdict);
+    }
     case TopColumn::name:
     case TopColumn::where:
     case TopColumn::processes: break;

@@ -232,6 +232,27 @@ TEST_CASE("terminal: one that takes nothing is not waited for", "[terminal]") {
   CHECK_FALSE(has(said, "dropped"));
 }
 
+TEST_CASE("terminal: one that is too slow is given back before what is on its way", "[terminal]") {
+  const Pty pty;
+  const termios before = pty.modes();
+  constexpr Size large{400, 400};  // of more than a terminal's buffer holds
+  Terminal terminal = pty.open();
+  terminal.show();
+  Grid grid{large};
+  std::string line(large.columns, ' ');
+  for (std::size_t column = 0; column < large.columns; ++column) line[column] = static_cast<char>('!' + column % 90);
+  for (std::size_t row = 0; row < large.rows; ++row) grid.put(row, 0, line.substr(row % 90) + line.substr(0, row % 90));
+  terminal.draw(grid);
+  REQUIRE(terminal.waits_to_write());
+  terminal.hide();
+  const std::string said = pty.said();
+  CHECK(said.size() < large.rows * large.columns);
+  CHECK(has(said, "\x18"));  // ends an escape that was cut in half
+  CHECK(has(said.substr(said.rfind('\x18')), leaves));
+  CHECK(has(said.substr(said.rfind('\x18')), shows_cursor));
+  CHECK(is_same(before, pty.modes()));
+}
+
 TEST_CASE("terminal: one that has gone is lost, and no more than that", "[terminal]") {
   Pty pty;
   Terminal terminal = pty.open();
@@ -253,10 +274,24 @@ TEST_CASE("terminal: a type that nobody knows, and one without a cursor to move,
   }
 }
 
+namespace {
+
+constexpr int overflow = -1;  ///< in place of a signal
+
+/// Until there is no stack any more.
+int fall(int depth) {
+  std::array<char, 4096> room{};
+  volatile char* kept = room.data();
+  *kept = static_cast<char>(depth);
+  return depth < 0 ? 0 : fall(depth + 1) + *kept;
+}
+
+}  // namespace
+
 TEST_CASE("terminal: a crash gives it back too", "[terminal]") {
   const Pty pty;
   const termios before = pty.modes();
-  for (const int end : {SIGABRT, SIGSEGV, SIGTERM}) {
+  for (const int end : {SIGABRT, SIGSEGV, SIGTERM, overflow}) {
     CAPTURE(end);
     const pid_t child = fork();
     REQUIRE(child >= 0);
@@ -268,13 +303,14 @@ TEST_CASE("terminal: a crash gives it back too", "[terminal]") {
       terminal.show();
       terminal.draw(Grid{{5, 20}});
       alarm(10);  // for a signal that is raised without end
+      if (end == overflow) _exit(fall(1));
       raise(end);
       _exit(0);
     }
     int status = 0;
     REQUIRE(waitpid(child, &status, 0) == child);
     CHECK(WIFSIGNALED(status));
-    CHECK(WTERMSIG(status) == end);
+    CHECK(WTERMSIG(status) == (end == overflow ? SIGSEGV : end));
     const std::string said = pty.said();
     CHECK(has(said, enters));
     CHECK(has(said.substr(said.rfind(enters)), leaves));

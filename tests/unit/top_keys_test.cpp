@@ -240,6 +240,18 @@ TEST_CASE("top: the worst is first, and what runs out comes before what is merel
   CHECK(verdicts() == std::vector<std::string>{"ok", "ok", "stuck", "fds"});
 }
 
+TEST_CASE("top: of what is not at fault so far the most in CLOSE_WAIT comes first", "[sink][top]") {
+  Leaking scene{0};
+  for (const std::uint64_t cookie : {1U, 2U}) {
+    Judged young = leaked_socket(cookie, server(), tuple(Role::accept, "10.0.0.7", 8080, "10.0.0.9", 50'000), seconds);
+    young.verdict = Verdict::ok;
+    scene.judged(young);
+  }
+  TopScreen on = screen(false);
+  const std::string text = on.draw(seen(scene), usual).text();
+  CHECK(text.find("\nserver ") < text.find("\nclient "));  // though that one has TIME_WAIT
+}
+
 TEST_CASE("top: numbers go from the largest down, the pid too", "[sink][top]") {
   Leaking scene{3};
   add_crowd(scene, 5);

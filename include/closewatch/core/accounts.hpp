@@ -32,7 +32,7 @@ struct Account {
 class Accounts {
  public:
   struct Limits {
-    std::size_t processes = 16'384;
+    std::size_t processes = 32'768;
     std::size_t workloads = 16'384;
     std::size_t members = 65'536;  ///< pairs of a workload and a process
   };

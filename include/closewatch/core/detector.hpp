@@ -92,6 +92,7 @@ class Detector {
   /// What was judged stuck or leak and then ended in a way that clears nothing (its process's end, a reset, ss -K). One
   /// that was reset with its descriptor open is here until it is judged as dead_unclosed.
   [[nodiscard]] const std::vector<Judged>& ended() const { return ended_; }
+  /// All of these: nobody asks for what is over any more.
   void forget_ended();
   /// Findings that were cleared, by close() or accept().
   [[nodiscard]] std::uint64_t cleared() const { return cleared_; }

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -31,7 +32,7 @@ class Engine {
     bool filters_processes = false;  ///< then a bucket from before the start is shown only with its listener
     std::size_t connections_limit = 262'144;
     std::size_t listeners_limit = 65'536;
-    std::size_t processes_limit = 16'384;
+    std::size_t processes_limit = 32'768;
     std::size_t workloads_limit = 16'384;
     std::size_t stacks_limit = 65'536;
     std::size_t buckets_limit = 262'144;  ///< of TIME_WAIT
@@ -65,6 +66,7 @@ class Engine {
     std::vector<std::string> incomplete_reasons;
     bool with_stacks = false;
     bool verbose = false;
+    std::function<void()> between{};  ///< called every few milliseconds; must not step the engine
   };
   /// After a walk with a census; with Settings::keeps_accounts.
   [[nodiscard]] Report report(ReportHead head);

@@ -191,6 +191,7 @@ struct ReportInput {
   bool with_stacks = false;  ///< groups are told apart by them
   std::unordered_map<std::uint64_t, Stacks> stacks;  ///< by cookie
   bool verbose = false;  ///< every socket of a group
+  std::function<void()> between{};  ///< called every few milliseconds; must leave alone all that is told of here
 
   const Ledger& ledger;
   const Accounts& accounts;
