@@ -31,7 +31,7 @@ std::string scope_of(const Options& options) {
   const auto add = [&](bool is_given, const char* name) {
     if (is_given) filters.append(filters.empty() ? "only " : ", ").append(name);
   };
-  add(!options.pids.empty(), "--pid");
+  add(!options.pids.empty(), options.children ? "--pid, --children" : "--pid");
   add(!options.comms.empty(), "--comm");
   add(!options.cgroup.empty(), "--cgroup");
   add(!options.netns.empty(), "--netns");

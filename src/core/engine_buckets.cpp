@@ -107,7 +107,7 @@ Ledger::Found Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket,
   const Listener* listener = listeners_.by_local_end(tuple);
   if (settings_.filters_processes && (listener == nullptr || !listener->matched)) return Ledger::Found::unwanted;
   const Responsible owner = by_listener(listener, facts);
-  bucket.role = listener != nullptr ? Role::accept : side_by_range(tuple);
+  bucket.role = listener != nullptr ? Role::accept : is_served(tuple) ? Role::connect : side_by_range(tuple);
   bucket.owner = ledger_.shared(owner);
   if (settings_.keeps_accounts) {
     Tuple known = tuple;
@@ -115,6 +115,13 @@ Ledger::Found Engine::resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket,
     bucket.workload = workloads_.of(owner.process ? owner.process->identity : Identity{}, known);
   }
   return Ledger::Found::owned;
+}
+
+/// Its other end is on this machine, and somebody listens there.
+bool Engine::is_served(const Tuple& tuple) const {
+  Tuple turned = tuple;
+  std::swap(turned.local, turned.peer);
+  return listeners_.by_local_end(turned) != nullptr;
 }
 
 // connect() takes its port from ip_local_port_range, a service has one outside of it as a rule.

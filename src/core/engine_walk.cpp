@@ -117,10 +117,7 @@ void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
   std::erase_if(rows_, [&](const SocketRow& row) { return row.time_ns < done.began_ns; });
   if (done.census) {
     census_ = std::move(rows_);
-    if (others_before_ns_ == 0) {
-      others_before_ = others_by_route(census_);
-      others_before_ns_ = done.time_ns;
-    }
+    keep_others(done.time_ns);
     census_bound_ = std::move(bound_);
     forget_namespaces(done.began_ns);
   }
@@ -282,7 +279,17 @@ std::vector<Identity> Engine::owners() const {
   return all;
 }
 
+// TIME_WAIT is counted over some ten seconds, too (Ledger::pace()): what moves there from another state is no growth
+// only where both are of the same time.
+void Engine::keep_others(std::uint64_t time_ns) {
+  if (newer_others_.time_ns == 0) newer_others_ = {time_ns, others_by_route(census_)};
+  if (!settings_.gone_kept_ns || time_ns < newer_others_.time_ns + pace_takes_ns) return;
+  older_others_ = std::exchange(newer_others_, {time_ns, others_by_route(census_)});
+}
+
 Report Engine::report(ReportHead head) {
+  const bool newer_will_do = older_others_.time_ns == 0 || now_ns_ >= newer_others_.time_ns + pace_takes_ns;
+  const Others& others = newer_will_do ? newer_others_ : older_others_;
   ReportInput input{
       .host = std::move(head.host),
       .kernel = std::move(head.kernel),
@@ -294,8 +301,8 @@ Report Engine::report(ReportHead head) {
       .rows = census_,
       .bound = census_bound_,
       .namespaces = settings_.sees_all_sockets ? namespaces_ : std::map<std::uint32_t, NamespaceHealth>{},
-      .others_before = others_before_,
-      .others_before_ns = others_before_ns_,
+      .others_before = others.by_route,
+      .others_before_ns = others.time_ns,
       .judged = detector_.sockets(),
       .ended = detector_.ended(),
       .trend = [this](WorkloadId workload, Kind kind) { return detector_.trend(workload, kind); },

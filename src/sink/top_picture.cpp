@@ -53,8 +53,8 @@ std::string watched_text(const Report& report) {
 /// be.
 template <typename Use>
 double left(const Use& use) {
-  constexpr double day_seconds = 86'400;
-  return use.seconds_left.value_or(day_seconds);
+  constexpr double as_near_as_seconds = 600;  // nearly full
+  return use.seconds_left.value_or(as_near_as_seconds);
 }
 
 /// Of all whose descriptors run out the one that is nearest to it.
@@ -123,9 +123,12 @@ Page::Line TopScreen::nearest(const TopView& view) const {
     return ports_in_short(*route, style_.utf8);
   if (process != nullptr) return {descriptors_line(*process, style_.utf8), Colour::red};
   for (const HostFinding& finding : view.report.host_findings)
-    if (finding.severity != HostFinding::Severity::info)
+    // Of ports that had run out once a report tells.
+    if (finding.severity != HostFinding::Severity::info && !finding.id.starts_with("ports_"))
       return {printable(finding.text, style_.utf8, 0),
               finding.severity == HostFinding::Severity::critical ? Colour::red : Colour::yellow};
+  if (!view.report.incomplete_reasons.empty())
+    return {"Ports and descriptors: none about to run out, of those that could be seen.", Colour::none};
   return {view.report.knows_ports ? "Ports and descriptors: none about to run out."
                                   : "Descriptors: none about to run out. With filters ports are not counted.",
           Colour::none};

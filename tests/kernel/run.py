@@ -38,6 +38,7 @@ import cases_replay  # noqa: E402
 import cases_report  # noqa: E402
 import cases_run  # noqa: E402
 import cases_systemd  # noqa: E402
+import cases_terminal  # noqa: E402
 import cases_timewait  # noqa: E402
 import cases_top  # noqa: E402
 import cases_tun  # noqa: E402
@@ -45,7 +46,7 @@ import cases_tun  # noqa: E402
 MODULES = [cases_close, cases_tun, cases_owner, cases_before, cases_filter, cases_run, cases_edges,
            cases_flood, cases_leak, cases_report, cases_command, cases_doctor, cases_demo, cases_timewait,
            cases_bucket, cases_ports, cases_privileges, cases_systemd, cases_record, cases_replay, cases_chaos,
-           cases_minute, cases_top]
+           cases_minute, cases_top, cases_terminal]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 

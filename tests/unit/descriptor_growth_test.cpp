@@ -43,6 +43,23 @@ TEST_CASE("descriptors: connections that come and go are no leak, one below them
   CHECK(*leak < 4.0);
 }
 
+TEST_CASE("descriptors: a wave is none but for its first edge, however slow it is", "[core][descriptors]") {
+  struct Wave {
+    std::uint64_t up;
+    std::uint64_t down;
+  };
+  for (const auto& [up, down] : {Wave{20, 5}, Wave{15, 5}, Wave{30, 5}, Wave{60, 60}, Wave{200, 100}, Wave{8, 2}})
+    for (std::uint64_t cycles = 2; cycles < 6; ++cycles)
+      for (std::uint64_t at = 0; at < up + down; ++at) {
+        CAPTURE(up, down, cycles, at);
+        const auto open = [up = up, down = down](std::uint64_t time) {
+          const std::uint64_t phase = time % (up + down);
+          return 9 + (phase <= up ? 86 * phase / up : 86 * (up + down - phase) / down);
+        };
+        REQUIRE_FALSE(pace(cycles * (up + down) + at, 1, open));
+      }
+}
+
 TEST_CASE("descriptors: a burst is none, whenever it comes", "[core][descriptors]") {
   for (const std::uint64_t burst : {1U, 4U, 5U, 12U, 40U, 3600U})
     for (std::uint64_t since = 0; since < 300; since += 1) {

@@ -393,6 +393,24 @@ TEST_CASE("with filters on processes the report has those buckets alone that the
   CHECK(count(seen.states, State::time_wait) == 1U + (shows_server ? 1U : 0U) + (filters ? 0U : 1U));
 }
 
+TEST_CASE("TIME_WAIT from before the start is the connecting side's where its peer is a listener here",
+          "[engine][report]") {
+  Watched watched = running();
+  SocketRow serves = listener_met();
+  serves.tuple.local.port = 47'000;  // a port that connect() might have taken as well
+  std::vector<Event> rows{serves};
+  for (std::uint16_t port = 38'001; port <= 38'003; ++port)
+    rows.emplace_back(bucket(at_end, port, tuple(Role::unknown, "127.0.0.1", port, "127.0.0.1", 47'000)));
+  census(watched, rows);
+  const Report seen = report(watched);
+  const auto row = std::find_if(seen.workloads.begin(), seen.workloads.end(),
+                                [](const WorkloadReport& one) { return one.findings.time_wait.now == 3; });
+  REQUIRE(row != seen.workloads.end());
+  CHECK(row->workload.service.side == Role::connect);
+  CHECK(row->workload.service.endpoint.port == 47'000);
+  CHECK(row->findings.time_wait.by_endpoint.at(0).side == Role::connect);
+}
+
 TEST_CASE("ports: the settings of their namespace, and those bound in the last census", "[engine][report]") {
   Watched watched = running();
   NamespaceSeen settings{at_end, netns, {}};

@@ -333,6 +333,11 @@ TEST_CASE("top: of ports and descriptors that one is told that ends first", "[si
   CHECK(has(text(), "\nPorts: connect() fails in 833ms on 10.0.0.7:* -> 10.0.0.5:3306, 12 of 13 in use.\n"));
   scene.input.descriptors[server().key] = {500, 1024, 10, 0.5};
   CHECK(has(text(), "\nDescriptors: none left in 500ms for pid 900 server, "));
+  scene.settings({40'000, 60'999});
+  scene.input.descriptors[client().key] = {190, 200, 10, std::nullopt};
+  CHECK(has(text(), "\nDescriptors: none left in 500ms for pid 900 server, "));
+  scene.input.descriptors[server().key].seconds_left = 3600;
+  CHECK(has(text(), "\nDescriptors: 190 of 200 in use by pid 812 client.\n"));
 }
 
 TEST_CASE("top: with filters ports are not said to be left", "[sink][top]") {
@@ -386,6 +391,8 @@ TEST_CASE("top: what is missing is told in the help, and what was left out in th
   const TopView view = seen(scene);
   TopScreen on{{.utf8 = false, .scope = "only --netns"}};
   CHECK(has(on.draw(view, {24, 120}).text(), "lost 0  only --netns  incomplete (? says why)\n"));
+  CHECK(has(on.draw(view, usual).text(),
+            "\nPorts and descriptors: none about to run out, of those that could be seen.\n"));
   Typed type{on, view};
   type("?");
   CHECK(has(on.draw(view, usual).text(), "\nIncomplete: a ?[31mreason\n\n"));

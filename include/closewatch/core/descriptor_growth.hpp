@@ -10,7 +10,8 @@
 namespace closewatch {
 
 /// How fast a process's open descriptors become more for good. What comes and goes with each connection tells nothing:
-/// a leak is what the number does not fall below any more. Nor does what came in one burst, and then no more.
+/// a leak is what the number does not fall below any more. Nor does what came in one burst, and then no more; nor what
+/// had been there before and was closed again, however slowly it comes and goes.
 class DescriptorGrowth {
  public:
   /// Counted at `time_ns`, no earlier than the last.
@@ -23,6 +24,7 @@ class DescriptorGrowth {
   struct Count {
     std::uint64_t time_ns = 0;
     std::uint64_t least = 0;  ///< from then until the next
+    std::uint64_t most = 0;
   };
   /// Counts that are so far apart at the least.
   class Series {
@@ -32,6 +34,8 @@ class DescriptorGrowth {
     void thin();
     void drop_first();
     [[nodiscard]] bool is_full() const { return size_ == counts_.size(); }
+    /// The most there were once, of which some were closed again; 0 where that never happened.
+    [[nodiscard]] std::uint64_t given_back() const;
     [[nodiscard]] std::optional<double> per_second(std::uint64_t now_ns, std::uint64_t open) const;
 
    private:

@@ -200,6 +200,7 @@ class Engine {
   }
   void forget_stacks();
   void forget_gone();
+  void keep_others(std::uint64_t time_ns);
   void forget_workloads();
   void note_mended(const Judgement& judgement);
   [[nodiscard]] Finding finding_of(const Judgement& judgement, std::vector<Fact>& facts);
@@ -214,6 +215,7 @@ class Engine {
   /// Its ends are another's now.
   void end_bucket_of(const TransitionSeen& seen, std::vector<Fact>& facts);
   Ledger::Found resolve_bucket(const Tuple& tuple, Ledger::Bucket& bucket, std::vector<Fact>& facts);
+  [[nodiscard]] bool is_served(const Tuple& tuple) const;
   [[nodiscard]] Role side_by_range(const Tuple& tuple) const;
   void forget_namespaces(std::uint64_t before_ns);
   void conclude_buckets(std::vector<Fact>& facts);
@@ -267,8 +269,14 @@ class Engine {
   std::vector<SocketRow> census_;
   std::vector<PortRow> bound_;  ///< ports without a connection, of the walk under way
   std::vector<PortRow> census_bound_;
-  std::unordered_map<Route, std::uint64_t, RouteHash> others_before_;  ///< others_by_route() of the first census
-  std::uint64_t others_before_ns_ = 0;
+  struct Others {
+    std::uint64_t time_ns = 0;
+    std::unordered_map<Route, std::uint64_t, RouteHash> by_route;
+  };
+  // others_by_route() of the first census, or where gone_kept_ns tells of now, of two that are as far apart as a pace
+  // takes.
+  Others older_others_;
+  Others newer_others_;
   std::unordered_map<std::uint64_t, KnownStacks> stacks_;
   std::uint64_t stacks_refused_ = 0;
   std::uint64_t rows_refused_ = 0;

@@ -181,7 +181,7 @@ struct ReportInput {
   std::vector<SocketRow> rows;      ///< of the last walk, in every state, LISTEN too
   std::vector<PortRow> bound;       ///< of the last walk: bound and not connected
   std::map<std::uint32_t, NamespaceHealth> namespaces;  ///< as they were told, by inode; without what is worked out
-  std::unordered_map<Route, std::uint64_t, RouteHash> others_before{};  ///< others_by_route() of the first census
+  std::unordered_map<Route, std::uint64_t, RouteHash> others_before{};  ///< others_by_route() of an earlier census
   std::uint64_t others_before_ns = 0;  ///< when that was, after boot; 0: there was none
   std::vector<Judged> judged;  ///< Detector::sockets()
   std::vector<Judged> ended;  ///< Detector::ended()
