@@ -139,7 +139,7 @@ std::string cell_text(TopColumn column, const Findings& findings, const TopPace&
 
 std::string graph(const std::vector<std::uint32_t>& numbers, std::size_t width, bool utf8) {
   static constexpr std::array<std::string_view, 9> bars{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-  static constexpr std::array<std::string_view, 9> plain{" ", ".", ".", "-", "-", "=", "=", "#", "#"};
+  static constexpr std::array<std::string_view, 9> plain{" ", ".", ".", ":", "=", "=", "+", "#", "#"};
   if (width == 0 || numbers.empty()) return std::string(width, ' ');
   // A bar is the latest of so many.
   const std::size_t each = (numbers.size() + width - 1) / width;

@@ -105,7 +105,8 @@ def lost(stage):
 
 def held_up(stage):
     """Ctrl-S: the picture stands, and the ring is drained all the same."""
-    screen = begin(stage, "--ring", "256K")
+    # A few times as much as it holds comes meanwhile; a pause of some milliseconds it bridges.
+    screen = begin(stage, "--ring", "1M")
     screen.press("C-s")
     time.sleep(0.3)
     stage.netns[""].run(stage.program("flood"), "4000", stage.cpu, stage.other_cpu)
