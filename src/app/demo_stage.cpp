@@ -144,9 +144,7 @@ Descriptor Stage::arrival(const Descriptor& listener) const {
   }
 }
 
-Descriptor Stage::dial(Part part) const {
-  return connected(port_when_there(part));
-}
+Descriptor Stage::dial(Part part) const { return connected(port_when_there(part)); }
 
 std::uint16_t Stage::port_when_there(Part part) const {
   constexpr std::chrono::milliseconds between_looks{10};
