@@ -24,6 +24,17 @@ bool is_outgoing(const Tuple& tuple, Role role) {
   return role == Role::connect || (role == Role::unknown && tuple.local.port > tuple.peer.port);
 }
 
+/// An orphan that moves to TIME_WAIT takes no other port than before: where it was one already at a checkpoint, it is
+/// no growth since then. `since_ns`: 0 where that is not known.
+template <typename Paces>
+void had_its_port(Paces& paces, const Tuple& tuple, const Ledger::Bucket& bucket, std::uint64_t since_ns) {
+  if (bucket.owner == nullptr || !is_outgoing(tuple, bucket.role)) return;
+  const auto found = paces.find(route_of(tuple));
+  if (found == paces.end()) return;
+  for (auto* checkpoint : {&found->second.older, &found->second.newer})
+    if (since_ns < checkpoint->time_ns) ++checkpoint->now;
+}
+
 }  // namespace
 
 std::size_t Ledger::Ends::operator()(const Tuple& tuple) const noexcept {
@@ -124,14 +135,16 @@ void Ledger::confirm(const Tuple& tuple, Bucket& bucket, State substate, std::ui
   if (before->owner != nullptr)
     tell_entry(tuple, *before, promoted ? State::fin_wait2 : before->from, bucket.entered_ns, changes);
   count(tuple, bucket, Step::entered, bucket.entered_ns);
+  if (promoted) had_its_port(paces_, tuple, bucket, before->entered_ns);
 }
 
 // Not before it was last told of; since when it is not known.
 void Ledger::promote_unseen(const Tuple& tuple, Bucket& bucket, Changes& changes) {
-  bucket.entered_ns = 0;
+  const std::uint64_t orphan_ns = std::exchange(bucket.entered_ns, 0);
   tell_entry(tuple, bucket, State::fin_wait2, bucket.known_ns, changes);
   bucket.substate = State::time_wait;
   count(tuple, bucket, Step::entered, bucket.known_ns);
+  had_its_port(paces_, tuple, bucket, orphan_ns);
 }
 
 void Ledger::tell_entry(const Tuple& tuple, const Bucket& before, State from, std::uint64_t time_ns, Changes& changes) {

@@ -291,6 +291,21 @@ TEST_CASE("ledger: what goes into TIME_WAIT later has its part in the pace then"
   CHECK(book.pace(t0 + 10 * seconds)->net_per_second == Approx(0.2));
 }
 
+TEST_CASE("ledger: an orphan's port was taken before it moves to TIME_WAIT", "[ledger]") {
+  Book book;
+  book.enters(t0, 50'000);
+  for (std::uint16_t port = 50'001; port <= 50'003; ++port) {
+    Ledger::Bucket orphan = book.bucket(t0 + 1 * seconds, port);
+    orphan.substate = State::fin_wait2;
+    book.ledger.enter(Book::from_port(port), orphan, book.changes);
+  }
+  for (const std::uint64_t after : {10U, 20U}) book.concludes(t0 + after * seconds);
+  for (std::uint16_t port = 50'001; port <= 50'003; ++port) book.meets(t0 + 25 * seconds, port, t0 + 25 * seconds);
+  REQUIRE(book.pace(t0 + 30 * seconds));
+  CHECK(book.pace(t0 + 30 * seconds)->entered_per_second == Approx(0.3));
+  CHECK(book.pace(t0 + 30 * seconds)->net_per_second == Approx(0));
+}
+
 TEST_CASE("ledger: idle routes are forgotten, and make room", "[ledger]") {
   Book book;
   Ledger small{{.buckets = 100, .keeps_paces = true, .routes = 1}};
