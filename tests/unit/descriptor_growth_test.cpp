@@ -48,16 +48,17 @@ TEST_CASE("descriptors: a wave is none but for its first edge, however slow it i
     std::uint64_t up;
     std::uint64_t down;
   };
-  for (const auto& [up, down] : {Wave{20, 5}, Wave{15, 5}, Wave{30, 5}, Wave{60, 60}, Wave{200, 100}, Wave{8, 2}})
+  for (const Wave& wave : {Wave{20, 5}, Wave{15, 5}, Wave{30, 5}, Wave{60, 60}, Wave{200, 100}, Wave{8, 2}}) {
+    const std::uint64_t period = wave.up + wave.down;
     for (std::uint64_t cycles = 2; cycles < 6; ++cycles)
-      for (std::uint64_t at = 0; at < up + down; ++at) {
-        CAPTURE(up, down, cycles, at);
-        const auto open = [up = up, down = down](std::uint64_t time) {
-          const std::uint64_t phase = time % (up + down);
-          return 9 + (phase <= up ? 86 * phase / up : 86 * (up + down - phase) / down);
-        };
-        REQUIRE_FALSE(pace(cycles * (up + down) + at, 1, open));
+      for (std::uint64_t at = 0; at < period; ++at) {
+        CAPTURE(wave.up, wave.down, cycles, at);
+        REQUIRE_FALSE(pace(cycles * period + at, 1, [&](std::uint64_t time) {
+          const std::uint64_t phase = time % period;
+          return 9 + (phase <= wave.up ? 86 * phase / wave.up : 86 * (period - phase) / wave.down);
+        }));
       }
+  }
 }
 
 TEST_CASE("descriptors: a burst is none, whenever it comes", "[core][descriptors]") {
