@@ -157,7 +157,7 @@ def pid_namespace(stage):
         raise Failure(f"looked up by a pid that is another's here: {looked_up}")
 
 
-TOGETHER = Gathering([*LEAKS, *INNOCENTS])
+TOGETHER = Gathering([*LEAKS, *INNOCENTS], seconds=8, at_leisure=True)
 CASES = [
     *TOGETHER.cases(),
     Case("leak_mended", play=mended),

@@ -19,8 +19,8 @@ from case import play
 from harness import Failure, Skip
 
 PLAYS_AT_MOST = 4
-# What fails beside others is played again alone, and that counts: a case may have come too late because of them. Where
-# more than this fail it is not because of the others.
+# What fails is played again alone, and that counts: a case may have come too late because of others, or of a compiler at
+# work beside them. Where more than this fail it is not because of that.
 AGAIN_AT_MOST = 8
 
 
@@ -184,22 +184,23 @@ def play_all(cases, settings, obstacle, hidden, counts):
     groups = grouped(cases)
     together = [] if settings.jobs == 1 else [group for group in groups if not group.alone]
     together.sort(key=lambda group: -len(group.cases))  # a run that cases share takes a minute: not to begin last
+    alone = [group for group in groups if group not in together]
     failed = []
-    for group, verdicts, said in play_groups(together, settings.jobs, settings, obstacle, hidden):
-        if "failed" in verdicts.values():
-            failed.append((group, verdicts, said))
-        else:
+    for those, jobs in ((together, settings.jobs), (alone, 1)):
+        for group, verdicts, said in play_groups(those, jobs, settings, obstacle, hidden):
+            if "failed" in verdicts.values():
+                failed.append((group, verdicts, said))
+            else:
+                tell(verdicts, said, counts)
+    if len(failed) > AGAIN_AT_MOST:
+        for _, verdicts, said in failed:
             tell(verdicts, said, counts)
-    again = []
-    for group, verdicts, said in failed:
-        if len(failed) > AGAIN_AT_MOST:
-            tell(verdicts, said, counts)
-        else:
-            print("".join(f"# beside others: {line}\n" for line in said.splitlines() if not line.startswith("ok")), end="")
-            again.append(group)
-    alone = [group for group in groups if group not in together] + again
-    for _, verdicts, said in play_groups(alone, 1, settings, obstacle, hidden):
+        return
+    for _, _, said in failed:
+        print("".join(f"# at first: {line}\n" for line in said.splitlines() if not line.startswith("ok")), end="")
+    again = [group for group, _, _ in failed]
+    for _, verdicts, said in play_groups(again, 1, settings, obstacle, hidden):
         tell(verdicts, said, counts)
     if again:
         names = [case.name for group in again for _, case in group.cases[:1]]
-        print(f"# failed beside others, and played again alone: {', '.join(names)}")
+        print(f"# failed at first, and played again alone: {', '.join(names)}")
