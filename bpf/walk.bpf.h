@@ -4,7 +4,7 @@
 
 /*
  * Walks, in this order: the TCP tables of each network namespace (brings in sockets from before the start, and the
- * buckets), the descriptor tables (holders), the socket storage (rows).
+ * buckets), the descriptor tables (holders), the socket storage (rows; or tables and descriptors once more).
  */
 
 #include "transition.bpf.h"

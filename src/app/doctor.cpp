@@ -39,6 +39,7 @@ std::vector<Check> all_checks() {
                                     : HookRemedies{explained({"load the programs into the kernel", EPERM, {}}).remedy,
                                                    "closewatch trace -v shows what the kernel says of it"};
   for (const HookTry& hook : try_hooks()) found.push_back(check_of(hook, remedies));
+  weigh_walks(found);
   return found;
 }
 

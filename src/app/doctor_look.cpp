@@ -134,6 +134,8 @@ constexpr std::array meanings{
     HookMeaning{"walk_tcp", Check::Status::missing, "sockets from before the start and TIME_WAIT are not seen"},
     HookMeaning{"walk_files", Check::Status::missing, "who holds a socket is not seen"},
     HookMeaning{"walk_sockets", Check::Status::missing, "sockets cannot be looked at from time to time"},
+    HookMeaning{"walk_rows_of_tables", Check::Status::missing, "sockets cannot be looked at from time to time"},
+    HookMeaning{"walk_rows_of_files", Check::Status::missing, "sockets cannot be looked at from time to time"},
 };
 
 HookMeaning meaning_of(const std::string& program) {
@@ -184,6 +186,29 @@ Check check_of(const HookTry& hook, const HookRemedies& remedies) {
   else
     check.remedy = remedies.failed;
   return check;
+}
+
+void weigh_walks(std::vector<Check>& checks) {
+  const auto one_of = [&](std::string_view id) {
+    return std::find_if(checks.begin(), checks.end(), [&](const Check& check) { return check.id == id; });
+  };
+  const auto storage = one_of("hook_walk_sockets");
+  const std::array instead{one_of("hook_walk_rows_of_tables"), one_of("hook_walk_rows_of_files")};
+  if (storage == checks.end() || std::find(instead.begin(), instead.end(), checks.end()) != instead.end()) return;
+  if (storage->status == Check::Status::ok) {
+    for (const auto check : instead) {
+      if (check->status != Check::Status::ok) check->text += "; not needed here";
+      check->status = Check::Status::ok;
+      check->remedy.clear();
+    }
+  } else if (std::all_of(instead.begin(), instead.end(),
+                         [](const auto check) { return check->status == Check::Status::ok; })) {
+    storage->status = Check::Status::degraded;
+    storage->text +=
+        "; the TCP tables of each network namespace are walked instead, which takes longer and does not meet what TCP "
+        "has ended on its way from one process to another";
+    storage->remedy.clear();
+  }
 }
 
 }  // namespace closewatch

@@ -29,6 +29,10 @@ struct HookRemedies {
 /// A check by the id `hook_PROGRAM`.
 [[nodiscard]] Check check_of(const HookTry& hook, const HookRemedies& remedies);
 
+/// Sockets are looked at by one walk or, where the kernel refuses that, by two others: nothing is missing where either
+/// way is open.
+void weigh_walks(std::vector<Check>& checks);
+
 }  // namespace closewatch
 
 #endif

@@ -219,7 +219,9 @@ void Session::sweep_when_due() {
   }
   if (due) count_descriptors();
   // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
-  if (due) next_sweep_ns_ = now_ns() + nanoseconds(settings_.sweep);
+  // By tables it is long where there are many namespaces.
+  const std::uint64_t pause_ns = source_.walks_by_tables() ? look_share * (now_ns() - began_ns) : 0;
+  if (due) next_sweep_ns_ = now_ns() + std::max(nanoseconds(settings_.sweep), pause_ns);
   if (looks) next_look_ns_ = now_ns() + std::max(look_every_ns, look_share * (now_ns() - began_ns));
 }
 
@@ -234,15 +236,21 @@ std::expected<void, Error> Session::walk(Walk what, bool with_census) {
     feed_.take_record(bytes);
   };
   const auto between = [&] { drain(); };
+  WalkDone done{.time_ns = 0, .began_ns = began_ns, .census = census, .by_tables = source_.walks_by_tables()};
+  const auto everywhere = [&](const std::function<std::expected<void, Error>()>& body) {
+    return in_each_namespace(body, done.entered);
+  };
   // Asked for an owner that is gone: the kernel side believes an absence when two walks agree. One is told of.
   if (what == Walk::owners)
-    if (auto walked = source_.walk_sockets(false, [](std::span<const std::byte>) {}, between); !walked) return walked;
-  if (auto walked = source_.walk_sockets(census, record, between); !walked) return walked;
+    if (auto walked = source_.walk_sockets(false, everywhere, [](std::span<const std::byte>) {}, between); !walked)
+      return walked;
+  if (auto walked = source_.walk_sockets(census, everywhere, record, between); !walked) return walked;
   // What happened while it was walked is in the ring, and newer than the rows.
   drain_all();
   answer_stacks();
   check_losses();  // of what happened meanwhile
-  feed_.step(WalkDone{now_ns(), began_ns, census});
+  done.time_ns = now_ns();
+  feed_.step(std::move(done));
   spdlog::debug("a {} took {:.3f} ms, {} rows", what == Walk::sweep ? "sweep" : "walk",
                 static_cast<double>(now_ns() - began_ns) / 1e6, rows);
   return {};
@@ -265,9 +273,9 @@ std::vector<std::string> Session::blind_spots() const {
         "not in the initial pid namespace: holders are seen only in this one, and nothing is looked up by pid");
   if (!closed_namespaces_.empty())
     spots.push_back(
-        fmt::format("{} network namespaces could not be entered (CAP_SYS_ADMIN): their sockets from before "
-                    "the start are seen only where a process holds them",
-                    closed_namespaces_.size()));
+        fmt::format("{} network namespaces could not be entered (CAP_SYS_ADMIN): their sockets{} are seen only where a "
+                    "process holds them",
+                    closed_namespaces_.size(), source_.walks_by_tables() ? "" : " from before the start"));
   if (failed_walks_ > 0) spots.push_back(fmt::format("{} walks over the sockets failed", failed_walks_));
   if (feed_.bad_records() > 0) spots.push_back(fmt::format("{} records could not be understood", feed_.bad_records()));
   if (losses_.ring_others > 0) spots.push_back(others_lost(losses_));

@@ -118,6 +118,10 @@ class Session {
   /// Of every network namespace, or of those that have TIME_WAIT buckets.
   [[nodiscard]] std::expected<void, Error> walk_tables(bool all);
   [[nodiscard]] std::expected<void, Error> walk_tables_of(const NetworkNamespace& where, bool look);
+  /// KernelSource::Everywhere. Those that were entered are put into `entered_ones`, in the order of their inodes.
+  [[nodiscard]] std::expected<void, Error> in_each_namespace(const std::function<std::expected<void, Error>()>& body,
+                                                             std::vector<std::uint32_t>& entered_ones);
+  void closed_to_us(std::uint32_t netns);
 
   [[nodiscard]] ProcessResolved answer(const Identity& who);
   void answer_stacks();

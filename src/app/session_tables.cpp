@@ -48,6 +48,42 @@ std::expected<void, Error> Session::walk_tables(bool all) {
   return {};
 }
 
+std::expected<void, Error> Session::in_each_namespace(const std::function<std::expected<void, Error>()>& body,
+                                                      std::vector<std::uint32_t>& entered_ones) {
+  entered_ones.clear();
+  // Those too that no process is in any more.
+  std::vector<std::uint32_t> wanted = engine_.namespaces_of_connections();
+  if (settings_.netns != 0) wanted = {settings_.netns};
+  const auto enter = [&](const NetworkNamespace& where) -> std::expected<void, Error> {
+    std::expected<void, Error> done;
+    const auto entered = inside(where, [&]() -> std::expected<void, Error> {
+      done = body();
+      return {};
+    });
+    // Where any other error came this way leads to it no more; another may.
+    if (!entered && entered.error().code == EPERM) closed_to_us(where.inode);
+    if (entered) entered_ones.push_back(where.inode);
+    if (entered || entered.error().code == EPERM) std::erase(wanted, where.inode);
+    return done;
+  };
+  for (const NetworkNamespace& where : network_namespaces(settings_.root)) {
+    if (settings_.netns != 0 && where.inode != settings_.netns) continue;
+    if (auto done = enter(where); !done) return done;
+  }
+  if (!wanted.empty())
+    for (const NetworkNamespace& where : find_namespaces(settings_.root, wanted).found)
+      if (auto done = enter(where); !done) return done;
+  std::sort(entered_ones.begin(), entered_ones.end());
+  return {};
+}
+
+// Told once for each.
+void Session::closed_to_us(std::uint32_t netns) {
+  if (closed_namespaces_.size() < closed_namespaces_limit && closed_namespaces_.insert(netns).second)
+    spdlog::debug("cannot enter network namespace {}: its sockets{} are seen only where a process holds them", netns,
+                  source_.walks_by_tables() ? "" : " from before the start");
+}
+
 std::expected<void, Error> Session::walk_tables_of(const NetworkNamespace& where, bool look) {
   const auto record = [&](std::span<const std::byte> bytes) { feed_.take_record(bytes); };
   const std::uint64_t walk_began_ns = now_ns();
@@ -67,11 +103,8 @@ std::expected<void, Error> Session::walk_tables_of(const NetworkNamespace& where
   });
   if (!walked) return walked;
   if (!entered) {
-    // Gone since it was listed is no matter; not let in is told, once for each.
-    if (entered.error().code == EPERM && closed_namespaces_.size() < closed_namespaces_limit &&
-        closed_namespaces_.insert(where.inode).second)
-      spdlog::debug("cannot {}: its sockets from before the start are seen only where a process holds them",
-                    entered.error().operation);
+    // Gone since it was listed is no matter.
+    if (entered.error().code == EPERM) closed_to_us(where.inode);
     return {};
   }
   tables_walked_ns_[where.inode] = walk_began_ns;

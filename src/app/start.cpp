@@ -136,6 +136,10 @@ std::expected<Attached, std::string> attached_source(const Options& options, con
     if (!limit.is_told_when_met) limits.push_back(limit.text);
   }
   for (const std::string& limit : source->degraded()) spdlog::warn("{}", limit);
+  if (source->walks_by_tables())
+    spdlog::debug(
+        "this kernel refuses to walk the socket storage (iter/bpf_sk_storage_map): the TCP tables of each network "
+        "namespace are walked instead");
   if (!host_pids)
     spdlog::warn(
         "not in the initial pid namespace: pids are the host's, and what /proc tells of them (exe, cmdline, "

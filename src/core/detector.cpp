@@ -59,6 +59,7 @@ void Detector::row(const SocketRow& row) {
 void Detector::listener_row(const SocketRow& row) {
   if (listeners_.size() >= listeners_limit && !listeners_.contains(row.cookie)) return;
   WatchedListener& listener = listeners_[row.cookie];
+  listener.netns = row.tuple.netns;
   listener.queue = row.accept_queue;
   listener.process = row.process;
   listener.sweep = sweep_;
@@ -340,16 +341,26 @@ void Detector::pass(Watched& watched, Kind kind, Verdict verdict, std::uint64_t 
   }
 }
 
+// An absence is believed when two sweeps agree; at once where its end may be among what was lost. Of what cannot be met
+// the end is told: but for a dead one's the kernel may have shown it to nobody.
+std::uint8_t Detector::absences_believed(const Watched& watched, const WalkDone& done) const {
+  constexpr std::uint8_t of_dead = 12;
+  if (events_lost_) return 0;
+  if (done.meets(watched.judged.tuple.netns, watched.judged.state)) return 1;
+  return watched.judged.state == State::close ? of_dead : std::numeric_limits<std::uint8_t>::max();
+}
+
 void Detector::forget_missed(const WalkDone& done, std::vector<Judgement>& judgements) {
-  std::erase_if(listeners_, [&](const auto& entry) { return entry.second.sweep != sweep_ && !rows_lost_; });
   if (rows_lost_) return;
+  std::erase_if(listeners_, [&](const auto& entry) {
+    return entry.second.sweep != sweep_ && (events_lost_ || done.meets(entry.second.netns, State::listen));
+  });
   for (auto at = sockets_.begin(); at != sockets_.end();) {
     Watched& watched = at->second;
     // What a transition changed behind the sweep's back could not be met as what it was.
     const bool met = watched.sweep == sweep_ || watched.changed_ns >= done.began_ns;
     if (!met) count_up(watched.missed);
-    // An absence is believed when two sweeps agree; at once where its end may be among what was lost.
-    if (watched.missed > 1 || (watched.missed == 1 && events_lost_)) {
+    if (watched.missed > absences_believed(watched, done)) {
       resolve(watched, done.time_ns, std::nullopt, judgements);
       drop_vanished(at->first);
       at = sockets_.erase(at);

@@ -146,6 +146,7 @@ void Engine::on(const LossSeen& seen, std::vector<Fact>& facts) {
   if (seen.ring + seen.storage + seen.others > seen_losses_.ring + seen_losses_.storage + seen_losses_.others) {
     detector_.events_lost();
     lost_ns_ = seen.time_ns;
+    lost_since_walk_ = true;
   }
   seen_losses_ = seen;
   report_losses(facts, false);

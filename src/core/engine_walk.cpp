@@ -109,8 +109,9 @@ void Engine::keep_row(const SocketRow& row) {
 }
 
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
-  const std::vector<std::pair<std::uint64_t, Known>> vanished = take_vanished(done.began_ns);
-  listeners_.forget_unseen(done.began_ns);
+  const std::vector<std::pair<std::uint64_t, Known>> vanished = take_vanished(done);
+  listeners_.forget_unseen(done, lost_since_walk_);
+  lost_since_walk_ = false;
   answer_owners();
   ++walk_;
   // Rows from before are those of a walk that met an error on its way.
@@ -158,16 +159,28 @@ void Engine::forget_workloads() {
 }
 
 // What no walk meets any more has ended unseen.
-std::vector<std::pair<std::uint64_t, Engine::Known>> Engine::take_vanished(std::uint64_t began_ns) {
+std::vector<std::pair<std::uint64_t, Engine::Known>> Engine::take_vanished(const WalkDone& done) {
   std::vector<std::pair<std::uint64_t, Known>> vanished;
   for (auto at = connections_.begin(); at != connections_.end();) {
-    const bool is_there = at->second.walk == walk_ || at->second.changed_ns >= began_ns;
-    if (!is_there) vanished.emplace_back(at->first, at->second);
+    const Known& known = at->second;
+    // What was lost may have been the end of what could not be met.
+    const bool is_there = known.walk == walk_ || known.changed_ns >= done.began_ns ||
+                          (!lost_since_walk_ && !done.meets(known.tuple.netns, known.state));
+    if (!is_there) vanished.emplace_back(at->first, known);
     at = is_there ? std::next(at) : connections_.erase(at);
   }
   std::sort(vanished.begin(), vanished.end(),
             [](const auto& one, const auto& other) { return one.first < other.first; });
   return vanished;
+}
+
+std::vector<std::uint32_t> Engine::namespaces_of_connections() const {
+  std::vector<std::uint32_t> out;
+  for (const auto& [cookie, known] : connections_)
+    if (out.empty() || out.back() != known.tuple.netns) out.push_back(known.tuple.netns);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
 }
 
 // No loss was counted: a kernel that shows a program nothing for a moment (while another is attached or detached)

@@ -65,10 +65,11 @@ void Listeners::closed(std::uint64_t cookie, const Tuple& tuple, const std::opti
   }
 }
 
-void Listeners::forget_unseen(std::uint64_t began_ns) {
+void Listeners::forget_unseen(const WalkDone& done, bool lost) {
   std::vector<std::uint64_t> gone;
   for (const auto& [cookie, listener] : listeners_)
-    if (listener.seen_ns < began_ns) gone.push_back(cookie);
+    if (listener.seen_ns < done.began_ns && (lost || done.meets(listener.tuple.netns, State::listen)))
+      gone.push_back(cookie);
   for (const std::uint64_t cookie : gone) erase(cookie);
 }
 

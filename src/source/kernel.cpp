@@ -24,7 +24,7 @@ namespace {
 
 /// seq_file hands out pages of 32 KiB (PAGE_SIZE << 3); with less an iterator visits the row at the border twice.
 constexpr std::size_t iterator_buffer = 64U << 10U;
-/// A walk is repeated for the rows that found no room, until all are through; this bounds a kernel that never says so.
+/// Walks for rows that found no room; this bounds a kernel that never says that all are through.
 constexpr int passes_at_most = 4096;
 /// Wake-ups cost more than the programs themselves; this many in a full ring keep it from overflowing between them.
 constexpr std::uint64_t wakes_per_ring = 8;
@@ -182,7 +182,10 @@ struct KernelSource::State {
   std::vector<LinkPtr> links;
   LinkPtr tables_walk;
   LinkPtr files_walk;
+  bool by_tables = false;  ///< then the next is null, and otherwise the two behind it
   LinkPtr sockets_walk;
+  LinkPtr rows_of_tables;
+  LinkPtr rows_of_files;
   Round event_round;  // libbpf keeps pointers to these two: the State never moves
   Round row_round;
   ExitsKept exits;
@@ -210,6 +213,7 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
                  "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 11 is)"));
   // Both came with Linux 6.3; one without the other would make of a socket that is written to one that is not used.
   const bool observes_use = has_tracepoint(kernel, "sock_recv_length") && has_tracepoint(kernel, "sock_send_length");
+  state->by_tables = !can_walk_storage(kernel);
   btf__free(kernel);
   if (!observes_use) {
     bpf_program__set_autoload(skeleton.progs.use_recv, false);
@@ -218,6 +222,9 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
         "this kernel does not tell of reads and writes (no sock_recv_length, Linux 6.3): accepted connections are "
         "named after their listener until they close or a sweep finds who holds them, and nothing is called inherited");
   }
+  bpf_program__set_autoload(skeleton.progs.walk_sockets, !state->by_tables);
+  bpf_program__set_autoload(skeleton.progs.walk_rows_of_tables, state->by_tables);
+  bpf_program__set_autoload(skeleton.progs.walk_rows_of_files, state->by_tables);
   bpf_program__set_autoload(skeleton.progs.process_fork, settings.children);
   bpf_program__set_autoload(skeleton.progs.process_free, settings.children);
 
@@ -252,8 +259,14 @@ std::expected<void, Error> KernelSource::attach() {
 
   state.tables_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_tcp, nullptr));
   state.files_walk.reset(bpf_program__attach_iter(skeleton.progs.walk_files, nullptr));
-  state.sockets_walk.reset(attach_storage_walk(skeleton.progs.walk_sockets, skeleton.maps.sockets));
-  if (!state.tables_walk || !state.files_walk || !state.sockets_walk)
+  if (state.by_tables) {
+    state.rows_of_tables.reset(bpf_program__attach_iter(skeleton.progs.walk_rows_of_tables, nullptr));
+    state.rows_of_files.reset(bpf_program__attach_iter(skeleton.progs.walk_rows_of_files, nullptr));
+  } else {
+    state.sockets_walk.reset(attach_storage_walk(skeleton.progs.walk_sockets, skeleton.maps.sockets));
+  }
+  const bool walks_rows = state.by_tables ? state.rows_of_tables && state.rows_of_files : state.sockets_walk != nullptr;
+  if (!state.tables_walk || !state.files_walk || !walks_rows)
     return std::unexpected(error_of("attach the iterators", errno));
   return {};
 }
@@ -320,21 +333,33 @@ std::expected<void, Error> KernelSource::walk_tables(std::uint64_t opened_since_
   return run_walk(state_->tables_walk.get(), on_record, between);
 }
 
-std::expected<void, Error> KernelSource::walk_sockets(bool census, const OnRecord& on_record,
-                                                      const std::function<void()>& between) {
+bool KernelSource::walks_by_tables() const { return state_->by_tables; }
+
+// Repeated for the rows that found no room, until all are through.
+std::expected<void, Error> KernelSource::walk_rows(const bpf_link* link, const OnRecord& on_record,
+                                                   const std::function<void()>& between) {
+  std::atomic_ref refused{state_->skeleton->bss->counters.rows_refused};
+  for (int pass = 0; pass < passes_at_most; ++pass) {
+    const std::uint64_t before = refused.load();
+    if (auto walked = run_walk(link, on_record, between); !walked) return walked;
+    state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0, nullptr};
+    ring_buffer__consume(state_->rows.get());
+    between();
+    if (refused.load() == before) return {};
+  }
+  return std::unexpected(error_of("walk all sockets", EOVERFLOW));
+}
+
+std::expected<void, Error> KernelSource::walk_sockets(bool census, const Everywhere& everywhere,
+                                                      const OnRecord& on_record, const std::function<void()>& between) {
   closewatch_bpf& skeleton = *state_->skeleton;
   ++skeleton.bss->walk;
   skeleton.bss->census = census ? 1 : 0;
   if (auto walked = run_walk(state_->files_walk.get(), on_record, between); !walked) return walked;
-  for (int pass = 0; pass < passes_at_most; ++pass) {
-    const std::uint64_t refused = std::atomic_ref{skeleton.bss->counters.rows_refused}.load();
-    if (auto walked = run_walk(state_->sockets_walk.get(), on_record, between); !walked) return walked;
-    state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0, nullptr};
-    ring_buffer__consume(state_->rows.get());
-    if (std::atomic_ref{skeleton.bss->counters.rows_refused}.load() == refused) return {};
-    between();
-  }
-  return std::unexpected(error_of("walk all sockets", EOVERFLOW));
+  if (!state_->by_tables) return walk_rows(state_->sockets_walk.get(), on_record, between);
+  if (auto walked = everywhere([&] { return walk_rows(state_->rows_of_tables.get(), on_record, between); }); !walked)
+    return walked;
+  return walk_rows(state_->rows_of_files.get(), on_record, between);
 }
 
 KernelLosses KernelSource::losses() const {

@@ -53,6 +53,8 @@ class KernelSource {
  public:
   using OnRecord = std::function<void(std::span<const std::byte>)>;
   using OnMessage = std::function<void(const std::string&)>;
+  /// Runs what it is given inside each network namespace that it can enter.
+  using Everywhere = std::function<std::expected<void, Error>(const std::function<std::expected<void, Error>()>& walk)>;
 
   /// Opens, configures and loads; nothing is attached yet. `on_message` gets libbpf's own warnings, for -v.
   [[nodiscard]] static std::expected<KernelSource, Error> load(const KernelSettings& settings, OnMessage on_message);
@@ -83,8 +85,15 @@ class KernelSource {
   /// Walks descriptors and then sockets, in all namespaces: settles who holds what, hands over a row for each listener,
   /// each socket on the close path, and each that is dead with its descriptor open; with `census` for all others too.
   /// A walk over a hundred thousand takes a while: `between` is called now and then, to drain what comes meanwhile.
-  [[nodiscard]] std::expected<void, Error> walk_sockets(bool census, const OnRecord& on_record,
+  /// `everywhere` is called only where it walks by tables.
+  [[nodiscard]] std::expected<void, Error> walk_sockets(bool census, const Everywhere& everywhere,
+                                                        const OnRecord& on_record,
                                                         const std::function<void()>& between);
+
+  /// The kernel refuses the walk over the socket storage (iter/bpf_sk_storage_map): rows are those of the TCP tables,
+  /// which are a network namespace's each, and of descriptors. What TCP has ended and no process has in its table of
+  /// descriptors (it is on its way through a unix socket, or an io_uring's) is not met then.
+  [[nodiscard]] bool walks_by_tables() const;
 
   [[nodiscard]] KernelLosses losses() const;
 
@@ -96,6 +105,8 @@ class KernelSource {
   explicit KernelSource(std::unique_ptr<State> state);
   std::expected<void, Error> run_walk(const bpf_link* link, const OnRecord& on_record,
                                       const std::function<void()>& between);
+  std::expected<void, Error> walk_rows(const bpf_link* link, const OnRecord& on_record,
+                                       const std::function<void()>& between);
   std::unique_ptr<State> state_;
 };
 

@@ -89,6 +89,8 @@ void fields(Archive& archive, T& tick) {
 template <typename Archive, Is<WalkDone> T>
 void fields(Archive& archive, T& done) {
   archive("time", done.time_ns)("began", done.began_ns)("census", done.census);
+  archive.may_have("by_tables", done.by_tables);
+  archive.may_have("entered", done.entered);
 }
 
 template <typename Archive, Is<TablesWalked> T>

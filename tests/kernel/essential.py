@@ -19,5 +19,6 @@ ESSENTIAL = frozenset("""
     run_status_7 run_status_127 run_leak run_leak_in_a_descendant run_user_leaks run_on_a_terminal
     demo_report demo_killed
     doctor_root doctor_nobody doctor_states_as_ss doctor_text
+    stranded_orphan stranded_and_held
     time_wait_of_both_sides time_wait_from_before time_wait_reused_by_connect time_wait_as_text orphan_promoted
 """.split())

@@ -60,6 +60,14 @@ def sees_use():
     return b"\0btf_trace_sock_recv_length\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
 
 
+def storage_walk_is_refused(stage):
+    """Does this kernel refuse iterators over socket storage? Asked of it by another program than the one under test."""
+    said = subprocess.run([stage.program("storage-walk")], capture_output=True, text=True, check=True).stdout.strip()
+    if said not in ("allowed", "refused"):
+        raise Failure(f"storage-walk says {said!r}")
+    return said == "refused"
+
+
 def start_ticks(pid):
     """Field 22 of /proc/PID/stat, None where the process is gone."""
     try:

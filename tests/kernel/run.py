@@ -37,6 +37,7 @@ import cases_record  # noqa: E402
 import cases_replay  # noqa: E402
 import cases_report  # noqa: E402
 import cases_run  # noqa: E402
+import cases_stranded  # noqa: E402
 import cases_systemd  # noqa: E402
 import cases_terminal  # noqa: E402
 import cases_timewait  # noqa: E402
@@ -45,7 +46,7 @@ import cases_tun  # noqa: E402
 
 MODULES = [cases_close, cases_tun, cases_owner, cases_before, cases_filter, cases_run, cases_edges,
            cases_flood, cases_leak, cases_report, cases_command, cases_doctor, cases_demo, cases_timewait,
-           cases_bucket, cases_ports, cases_privileges, cases_systemd, cases_record, cases_replay, cases_chaos,
+           cases_bucket, cases_stranded, cases_ports, cases_privileges, cases_systemd, cases_record, cases_replay, cases_chaos,
            cases_minute, cases_top, cases_terminal]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -60,6 +61,7 @@ def parse_arguments():
     parser.add_argument("--list", action="store_true", help="the names of the cases")
     parser.add_argument("--keep", action="store_true", help="keep the streams, under the temporary folder")
     parser.add_argument("--times", action="store_true", help="say how long each case took")
+    parser.add_argument("--hardened", action="store_true", help="as on a kernel that refuses to walk socket storage")
     settings = parser.parse_args()
     settings.closewatch = settings.closewatch.resolve()
     settings.programs = (settings.programs or settings.closewatch.parent / "tests/programs").resolve()
@@ -71,6 +73,13 @@ def why_not_traceable(settings):
     words = [str(settings.programs / "transition-counter"), "0"]
     result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     return "" if result.stdout.startswith("ready") else result.stderr.strip().splitlines()[-1]
+
+
+def is_hardened(settings):
+    """Else a run would go by the other walks, and nobody would know."""
+    words = [str(settings.closewatch), "trace", "-v", "-d", "1s"]
+    said = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60).stderr
+    return "refuses to walk the socket storage" in said
 
 
 def interrupted(signal_number, frame):
@@ -94,8 +103,9 @@ def main():
     if os.geteuid() != 0:
         print("the kernel tests make network namespaces and load BPF programs: run them as root", file=sys.stderr)
         return 1
-    programs = ("actor", "flood", "workload", "stackleak", "transition-counter")
+    programs = ("actor", "flood", "workload", "stackleak", "storage-walk", "transition-counter")
     needed = [settings.closewatch, *(settings.programs / name for name in programs)]
+    needed += [settings.programs / "hardened.so"] if settings.hardened else []
     missing = [path for path in needed if not path.exists()]
     if missing:
         print(f"not built: {', '.join(map(str, missing))}: run scripts/build first", file=sys.stderr)
@@ -103,8 +113,13 @@ def main():
     signal.signal(signal.SIGTERM, interrupted)
     # A shell's background job has it ignored, and so would all that is started from here: many cases end by a Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if settings.hardened:
+        os.environ["LD_PRELOAD"] = str(settings.programs / "hardened.so")
     remove_stale_netns()
     obstacle = why_not_traceable(settings)
+    if settings.hardened and not obstacle and not is_hardened(settings):
+        print("hardened.so does not stand in front of bpf(): nothing would be played as it should", file=sys.stderr)
+        return 1
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     hidden = HiddenTransitions()
     try:

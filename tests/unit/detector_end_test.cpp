@@ -489,6 +489,41 @@ TEST_CASE("what no sweep meets after a loss has ended by what was lost", "[detec
   CHECK(machine.finish(106 * seconds).empty());
 }
 
+TEST_CASE("what a sweep by tables could not meet has not ended", "[detector][end]") {
+  Sweeps machine;
+  machine.add(waiting(81, 1 * seconds));
+  SocketRow dead = waiting(82, 1 * seconds);
+  dead.state = State::close;
+  machine.add(dead);
+  (void)machine.sweep(100 * seconds, 105 * seconds);
+  REQUIRE(machine.detector.sockets().size() == 2);
+  machine.sockets.clear();
+  machine.by_tables = true;
+  machine.entered = {netns - 1, netns, netns + 1};
+  SECTION("what is alive would have been met where it went; what TCP has ended is in no table") {
+    CHECK(machine.sweep(110 * seconds).empty());
+    CHECK(machine.sweep(115 * seconds) == Lines{"81 resolved eof_ignored stuck"});
+    CHECK(machine.sweep(120 * seconds, 160 * seconds).empty());
+    CHECK(machine.words(82) == "dead_unclosed leak");
+    SECTION("until its end is told") { CHECK(machine.released(gone(161 * seconds, 82, Cause::close)).size() == 1); }
+    SECTION("or for a minute: its end may have been shown to nobody") {
+      CHECK(machine.sweep(165 * seconds).empty());
+      CHECK(machine.sweep(170 * seconds) == Lines{"82 resolved dead_unclosed leak"});
+    }
+  }
+  SECTION("where it did not go") {
+    machine.entered = {netns - 1, netns + 1};
+    CHECK(machine.sweep(110 * seconds, 160 * seconds).empty());
+    CHECK(machine.words(81) == "eof_ignored stuck");
+  }
+  SECTION("its end may be among what was lost") {
+    machine.entered.clear();
+    machine.detector.events_lost();
+    CHECK(machine.sweep(110 * seconds).size() == 2);
+    CHECK(machine.detector.sockets().empty());
+  }
+}
+
 TEST_CASE("a dead one that vanishes after a loss was perhaps closed: its program is not accused",
           "[detector][end][loss]") {
   Detector::Settings settings;

@@ -240,8 +240,9 @@ TEST_CASE("doctor: hooks that work, that are absent, that are refused", "[doctor
   CHECK(works.id == "hook_transition");
   CHECK(works.status == Status::ok);
   CHECK(works.remedy.empty());
-  for (const char* needed : {"transition", "transition_nested", "send_reset", "destroy", "process_exit", "walk_tcp",
-                             "walk_files", "walk_sockets", "one_of_tomorrow"}) {
+  for (const char* needed :
+       {"transition", "transition_nested", "send_reset", "destroy", "process_exit", "walk_tcp", "walk_files",
+        "walk_sockets", "walk_rows_of_tables", "walk_rows_of_files", "one_of_tomorrow"}) {
     CAPTURE(needed);
     CHECK(check(needed, ENOENT).status == Status::missing);
     CHECK(check(needed, EPERM).status == Status::missing);
@@ -257,4 +258,30 @@ TEST_CASE("doctor: hooks that work, that are absent, that are refused", "[doctor
   CHECK(check("walk_tcp", EINVAL, HookTry::Step::attach).text.find("attaching fails: Invalid argument") !=
         std::string::npos);
   CHECK(check("walk_tcp", ENOENT).text.find("no such hook") != std::string::npos);
+}
+
+TEST_CASE("doctor: sockets are looked at in either way", "[doctor]") {
+  using Status = Check::Status;
+  const bool storage = GENERATE(true, false);
+  const bool tables = GENERATE(true, false);
+  const bool files = GENERATE(true, false);
+  CAPTURE(storage, tables, files);
+  const HookRemedies remedies{"ask the host", "ask the kernel"};
+  std::vector<Check> checks;
+  for (const auto& [program, works] : {std::pair{"walk_files", false}, std::pair{"walk_rows_of_files", files},
+                                       std::pair{"walk_sockets", storage}, std::pair{"walk_rows_of_tables", tables}})
+    checks.push_back(check_of({program, "iter/some", works ? 0 : EPERM}, remedies));
+  weigh_walks(checks);
+  CHECK(checks[0].status == Status::missing);  // whatever the others
+  if (storage) {
+    for (std::size_t at = 1; at < checks.size(); ++at) CHECK((checks[at].status == Status::ok));
+    CHECK(checks[1].remedy.empty());
+  } else if (tables && files) {
+    CHECK(checks[2].status == Status::degraded);
+    CHECK(checks[2].remedy.empty());
+  } else {
+    CHECK(checks[2].status == Status::missing);
+    CHECK(checks[2].remedy == "ask the host");
+    CHECK((checks[1].status == Status::ok) == files);
+  }
 }

@@ -201,6 +201,26 @@ TEST_CASE("what a walk does not meet any more is told as gone, where nothing say
     CHECK(watched({found, met, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
           Lines{"83 FIN_WAIT1>TIME_WAIT in=39ms opener:812 network sweep"});
   }
+  SECTION("it went by tables, and not where they are") {
+    CHECK(watched.engine().namespaces_of_connections() == std::vector<std::uint32_t>{netns});
+    CHECK(watched({WalkDone{t0 + 40 * ms, t0 + 20 * ms, false, true, {netns + 1}}}).empty());
+    SECTION("then it did") {
+      CHECK(watched({WalkDone{t0 + 60 * ms, t0 + 55 * ms, false, true, {netns}}}).size() == 2);
+      CHECK(watched.engine().namespaces_of_connections().empty());
+    }
+    SECTION("lines that the output lost say nothing of them") {
+      watched({OutputLost{t0 + 45 * ms, 1}, WalkDone{t0 + 1 * seconds, t0 + 900 * ms, false, true, {}}});
+      CHECK(watched.engine().namespaces_of_connections().size() == 1);
+    }
+  }
+  SECTION("nor did it, and something was lost") {
+    watched({LossSeen{t0 + 10 * ms, 4, 0}, WalkDone{t0 + 40 * ms, t0 + 20 * ms, false, true, {}}});
+    CHECK(watched.engine().namespaces_of_connections().empty());
+    // That was a loss of then.
+    watched({change(t0 + 50 * ms, State::established, State::close_wait),
+             WalkDone{t0 + 70 * ms, t0 + 60 * ms, false, true, {}}});
+    CHECK(watched.engine().namespaces_of_connections().size() == 1);
+  }
   SECTION("something was lost: the snapshot has what there is") {
     CHECK(watched({LossSeen{t0 + 10 * ms, 4, 0}, WalkDone{t0 + 40 * ms, t0 + 20 * ms}}) ==
           Lines{"gap ring 4", "walk tables", "snapshot_end"});

@@ -163,7 +163,10 @@ TEST_CASE("listeners that a walk has not met are forgotten", "[listeners]") {
   fresh.seen_ns = 200;
   listeners.opened(old);
   listeners.opened(fresh);
-  listeners.forget_unseen(150);
+  listeners.forget_unseen({160, 150, false, true, {netns + 1}}, false);
+  CHECK(listeners.by_cookie(1) != nullptr);  // nobody went where it is
+  const bool lost = GENERATE(false, true);
+  listeners.forget_unseen({160, 150, false, lost, {}}, lost);
   CHECK(listeners.by_cookie(1) == nullptr);
   CHECK(found(listeners, to("10.0.0.8", 80)) == 0);
   CHECK(found(listeners, to("10.0.0.7", 80)) == 2);

@@ -71,7 +71,11 @@ TEST_CASE("recorded: the clock, walks, losses and totals", "[recorded]") {
   CHECK(there_and_back(Tick{0, std::numeric_limits<std::int64_t>::min()}).realtime_offset_ns ==
         std::numeric_limits<std::int64_t>::min());
   const auto done = there_and_back(WalkDone{9, 8, true});
-  CHECK((done.time_ns == 9 && done.began_ns == 8 && done.census));
+  CHECK((done.time_ns == 9 && done.began_ns == 8 && done.census && !done.by_tables && done.entered.empty()));
+  const auto by_tables = there_and_back(WalkDone{9, 8, true, true, {netns, netns + 1}});
+  CHECK((by_tables.by_tables && by_tables.entered == std::vector<std::uint32_t>{netns, netns + 1}));
+  // A recording from before there were such walks.
+  CHECK(recorded(Event{WalkDone{9, 8, true}})->json == R"({"began":8,"census":true,"time":9})");
   const auto walked = there_and_back(TablesWalked{9, 8, netns, 3});
   CHECK((walked.time_ns == 9 && walked.began_ns == 8 && walked.netns == netns && walked.overflows == 3));
   CHECK_FALSE(there_and_back(TablesWalked{9, 8, netns, std::nullopt}).overflows);

@@ -89,7 +89,7 @@ std::vector<std::string> Sweeps::sweep(std::uint64_t time_ns) {
     detector.row(socket.row);
     for (const Holder& holder : socket.holders) detector.holder({time_ns, cookie, holder});
   }
-  detector.sweep_done({time_ns, time_ns - 1 * ms}, judgements);
+  detector.sweep_done({time_ns, time_ns - 1 * ms, false, by_tables, entered}, judgements);
   return told(judgements);
 }
 

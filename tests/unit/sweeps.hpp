@@ -33,6 +33,9 @@ class Sweeps {
   };
   /// What the next sweeps will meet.
   std::map<std::uint64_t, Socket> sockets;
+  /// How they go (WalkDone).
+  bool by_tables = false;
+  std::vector<std::uint32_t> entered;
 
   /// Adds one, held by its row's process.
   Socket& add(const SocketRow& row);

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = "/usr/bin/python3"
-PROGRAMS = ("actor", "flood", "workload", "stackleak", "transition-counter")
+PROGRAMS = ("actor", "flood", "workload", "stackleak", "storage-walk", "transition-counter")
 TOOLS = ("busybox", "ip", "ss", "sysctl", "unshare", "setpriv", "taskset", "mount", "umount", "nsenter", "bpftool")
 # What the tests ask of the shell and its like.
 APPLETS = ("sh", "insmod", "poweroff", "cat", "ls", "mkdir", "echo", "sleep", "true", "false", "dmesg", "sort",

@@ -135,6 +135,7 @@ class Detector {
     Identity workload_process;  ///< that `workload` was looked up for
   };
   struct WatchedListener {
+    std::uint32_t netns = 0;
     AcceptQueue queue;
     Identity process;
     std::vector<Holder> holders;
@@ -166,6 +167,7 @@ class Detector {
   [[nodiscard]] bool is_past(const Watched& watched, std::uint64_t now_ns) const;
   [[nodiscard]] bool is_beyond_habit(const Watched& watched, std::uint64_t now_ns);
   void pass(Watched& watched, Kind kind, Verdict verdict, std::uint64_t now_ns, std::vector<Judgement>& judgements);
+  [[nodiscard]] std::uint8_t absences_believed(const Watched& watched, const WalkDone& done) const;
   void forget_missed(const WalkDone& done, std::vector<Judgement>& judgements);
 
   void leaves_close_wait(const TransitionSeen& seen, std::vector<Judgement>& judgements);

@@ -108,6 +108,8 @@ class Engine {
   }
   /// The network namespaces whose tables a sweep is to walk (TablesWalked): those that have TIME_WAIT buckets.
   [[nodiscard]] std::vector<std::uint32_t> namespaces_with_buckets() const { return ledger_.namespaces(); }
+  /// Those that have connections on their way to an end, in the order of their inodes.
+  [[nodiscard]] std::vector<std::uint32_t> namespaces_of_connections() const;
   /// How the kernel's list of buckets and what was concluded from events have differed.
   [[nodiscard]] const Ledger::Differences& differences() const { return ledger_.differences(); }
 
@@ -222,7 +224,7 @@ class Engine {
   void tell_changes(std::vector<Fact>& facts);
   [[nodiscard]] const Listener* listener_of_unaccepted(const TransitionSeen& seen) const;
   void ask_for_owner(Wait& wait, const TransitionSeen& seen, std::vector<Fact>& facts);
-  [[nodiscard]] std::vector<std::pair<std::uint64_t, Known>> take_vanished(std::uint64_t began_ns);
+  [[nodiscard]] std::vector<std::pair<std::uint64_t, Known>> take_vanished(const WalkDone& done);
   void tell_vanished(std::uint64_t cookie, const Known& known, std::vector<Fact>& facts);
   void answer_owners();
   void answer_by_closer(const TransitionSeen& closing);
@@ -303,6 +305,7 @@ class Engine {
   LossSeen seen_losses_;
   LossSeen told_losses_;
   std::uint64_t lost_ns_ = 0;  ///< when a loss was last seen
+  bool lost_since_walk_ = false;
   std::uint64_t table_lost_ = 0;
   std::uint64_t told_table_lost_ = 0;
   std::uint64_t output_lost_ = 0;

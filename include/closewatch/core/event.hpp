@@ -9,6 +9,7 @@
 #include <closewatch/core/tcp_settings.hpp>
 #include <closewatch/core/types.hpp>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <variant>
@@ -179,6 +180,14 @@ struct WalkDone {
   std::uint64_t time_ns = 0;
   std::uint64_t began_ns = 0;
   bool census = false;  ///< it brought rows of every state, and the buckets
+  /// It went by TCP tables, of the network namespaces `entered`, and by what processes have descriptors of.
+  bool by_tables = false;
+  std::vector<std::uint32_t> entered = {};  ///< in the order of their inodes
+
+  /// Would it have met a socket that nobody has a descriptor of? What TCP has ended is in no table.
+  [[nodiscard]] bool meets(std::uint32_t netns, State state) const {
+    return !by_tables || (state != State::close && std::binary_search(entered.begin(), entered.end(), netns));
+  }
 };
 
 /// What a process has open (/proc/PID/fd, RLIMIT_NOFILE).

@@ -29,8 +29,8 @@ class Listeners {
   void accepted(std::uint64_t cookie, const Identity& acceptor);
   /// It listens no more. Who closed it is remembered for the children that die with it.
   void closed(std::uint64_t cookie, const Tuple& tuple, const std::optional<Closer>& closer);
-  /// A walk that began at `began_ns` is done: who was not met has gone unseen.
-  void forget_unseen(std::uint64_t began_ns);
+  /// A walk is done: who was not met has gone unseen. `lost`: so may have who could not be met.
+  void forget_unseen(const WalkDone& done, bool lost);
 
   [[nodiscard]] const Listener* by_cookie(std::uint64_t cookie) const;
   /// The listener that a connection with this local end came in on, if there is one.
