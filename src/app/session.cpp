@@ -219,9 +219,7 @@ void Session::sweep_when_due() {
   }
   if (due) count_descriptors();
   // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
-  // By tables it is long where there are many namespaces.
-  const std::uint64_t pause_ns = source_.walks_by_tables() ? look_share * (now_ns() - began_ns) : 0;
-  if (due) next_sweep_ns_ = now_ns() + std::max(nanoseconds(settings_.sweep), pause_ns);
+  if (due) next_sweep_ns_ = now_ns() + std::max(nanoseconds(settings_.sweep), look_share * rows_took_ns_);
   if (looks) next_look_ns_ = now_ns() + std::max(look_every_ns, look_share * (now_ns() - began_ns));
 }
 

@@ -169,6 +169,7 @@ class Session {
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once
   std::map<std::uint32_t, std::uint64_t> tables_walked_ns_;  ///< when the last walk of a namespace's tables began
   std::uint64_t next_tables_ns_ = 0;
+  std::uint64_t rows_took_ns_ = 0;  ///< by the tables of every namespace, the last time; 0 where there is no need
 };
 
 }  // namespace closewatch

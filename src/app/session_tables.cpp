@@ -50,6 +50,7 @@ std::expected<void, Error> Session::walk_tables(bool all) {
 
 std::expected<void, Error> Session::in_each_namespace(const std::function<std::expected<void, Error>()>& body,
                                                       std::vector<std::uint32_t>& entered_ones) {
+  const std::uint64_t began_ns = now_ns();
   entered_ones.clear();
   // Those too that no process is in any more.
   std::vector<std::uint32_t> wanted = engine_.namespaces_of_connections();
@@ -74,6 +75,7 @@ std::expected<void, Error> Session::in_each_namespace(const std::function<std::e
     for (const NetworkNamespace& where : find_namespaces(settings_.root, wanted).found)
       if (auto done = enter(where); !done) return done;
   std::sort(entered_ones.begin(), entered_ones.end());
+  rows_took_ns_ = now_ns() - began_ns;
   return {};
 }
 
