@@ -111,8 +111,10 @@ def main():
         print(f"not built: {', '.join(map(str, missing))}: run scripts/build first", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, interrupted)
-    # A shell's background job has it ignored, and so would all that is started from here: many cases end by a Ctrl-C.
+    # A shell's background job has the first ignored, nohup's the other, and so would all that is started from here: many
+    # cases end by them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if settings.hardened:
         os.environ["LD_PRELOAD"] = str(settings.programs / "hardened.so")
     remove_stale_netns()
