@@ -10,7 +10,7 @@
 int main(void) {
   const struct bpf_insn nothing[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
                                      {.code = BPF_JMP | BPF_EXIT}};
-  LIBBPF_OPTS(bpf_prog_load_opts, how, .expected_attach_type = BPF_TRACE_ITER);
+  struct bpf_prog_load_opts how;
   struct btf *kernel = btf__load_vmlinux_btf();
   if (!kernel) {
     perror("storage-walk: the kernel's BTF");
@@ -22,6 +22,9 @@ int main(void) {
     (void)fprintf(stderr, "storage-walk: the kernel has no such iterator\n");
     return 1;
   }
+  memset(&how, 0, sizeof how);
+  how.sz = sizeof how;
+  how.expected_attach_type = BPF_TRACE_ITER;
   how.attach_btf_id = (unsigned)iterator;
   const int program = bpf_prog_load(BPF_PROG_TYPE_TRACING, "nothing", "GPL", nothing, 2, &how);
   if (program < 0 && errno != EPERM) {

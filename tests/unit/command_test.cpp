@@ -261,6 +261,7 @@ TEST_CASE("command: what was blocked before us stays blocked", "[host][command]"
 TEST_CASE("command: its status is not lost where we were started with SIGCHLD ignored", "[host][command]") {
   const Tree tree;
   const Restored restored;
+  signal(SIGHUP, SIG_DFL);  // under nohup it is not
   signal(SIGCHLD, SIG_IGN);
   const SignalsBefore before = SignalsBefore::now();
   CHECK(ran({"sh", "-c", "exit 5"}, std::nullopt, before).exit_status() == 5);
