@@ -21,8 +21,8 @@ from cases_flood import at_rest, kernel_transitions, must_agree, name_is_wrong, 
 from cases_innocent import INNOCENTS
 from cases_leak import LEAKS
 from harness import SS_STATES, Failure, poll
-from leaklib import (FIRST_PORT, JUDGING, Found, Workload, accept_queues, check_workload, document, make_peer_network,
-                     start_program, start_report)
+from leaklib import (FIRST_PORT, JUDGING, Found, Workload, accept_queues, check_workload, document, end_settled,
+                     make_peer_network, settled, start_program, start_report)
 from recordlib import replay
 
 COUNT = 4000
@@ -331,7 +331,7 @@ JUDGED = ("leak_forgotten", "leak_forgotten_connecting", "leak_inherited_fork", 
 def verdicts(stage):
     """Leaks and their innocent twins while a flood has the ring overflow all the time: sweeps, ends and all."""
     make_peer_network(stage)
-    report = start_report(stage, "--json", "--ring", "32K", "-d", "12s", "--fail-on-leak")
+    report = start_report(stage, "--json", "--ring", "32K", "--fail-on-leak")
     trace = stage.start_watch(*JUDGING, "--ring", "32K", "--events", "finding,gap")
     workloads, programs, resolved = [], {}, {}
     for one in LEAKS + INNOCENTS:
@@ -348,12 +348,21 @@ def verdicts(stage):
             programs[mine.name].wait_said("in_place")
     demand(len(workloads) == len(JUDGED), "a workload is not there any more")
     loads = 0
-    while report.process.poll() is None:
+
+    def load():
+        nonlocal loads
         must_end_well(flood(stage, 1500))
         loads += 1
+
+    def in_place():
+        load()
+        return all(program.has_said("in_place") for program in programs.values())
+    poll(in_place, "the workloads to be in place", patience=60, pause=0.2)
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        load()
         time.sleep(0.2)
-    for name, program in programs.items():
-        program.wait_said("in_place")
+    end_settled(report, seconds=0)
     doc = document(report, status=3)
     queues = accept_queues(stage.netns[""])
     held = {}
@@ -380,14 +389,14 @@ def verdicts(stage):
 
 def report_agrees(stage):
     """The report after a loss counts what ss counts, and says that it is incomplete."""
-    watch = start_report(stage, "--json", "--ring", "4K", "-d", "8s")
+    watch = start_report(stage, "--json", "--ring", "4K")
     program = start_program(stage, "forgot", "forgot", 9001)
     program.wait_said("in_place")
     must_end_well(flood(stage))
     poll(lambda: not {state for state in kernel_list(stage.netns[""]).values()} & {"FIN_WAIT1", "LAST_ACK", "CLOSING"},
          "the flood to come to rest", patience=20, pause=0.1)
     before = Counter(kernel_list(stage.netns[""]).values())
-    doc = document(watch)
+    doc = settled(watch)
     demand(doc["complete"] is False and doc["lost"] > 0, f"complete {doc['complete']}, lost {doc['lost']}")
     demand(Counter(kernel_list(stage.netns[""]).values()) == before, "the load has moved, and nothing can be compared")
     told = {state: doc["states"].get(state, 0) for state in CLOSING}

@@ -248,7 +248,11 @@ def words_of(stage, *options):
     return stage.closewatch("trace", "--netns", stage.netns[""].path, *options)
 
 
-def wait_for(process, patience=8.0):
+# With a ring that holds a flood: whether its reader keeps up says nothing of the output.
+EVERYTHING = ("--json", "--all-states", "--ring", "64M")
+
+
+def wait_for(process, patience=20.0):
     try:
         return process.wait(patience)
     except subprocess.TimeoutExpired as error:
@@ -325,7 +329,7 @@ def terminal_read_late(stage):
     said = stage.folder / "said"
     try:
         with said.open("wb") as errors:
-            traced = stage.spawn(words_of(stage, "--json", "--all-states"), stdin=subprocess.DEVNULL,
+            traced = stage.spawn(words_of(stage, *EVERYTHING), stdin=subprocess.DEVNULL,
                                  stdout=terminal.slave, stderr=errors)
         os.close(terminal.slave)
         poll(lambda: b"watching" in said.read_bytes(), "closewatch to be watching", patience=20)
@@ -353,7 +357,7 @@ def must_be_counted(data):
 def shared_pipe(stage):
     """`2>&1 | READER`, closewatch's both outputs being one pipe; (process, reading end)."""
     reading, writing = os.pipe()
-    traced = stage.spawn(words_of(stage, "--json", "--all-states"), stdin=subprocess.DEVNULL, stdout=writing,
+    traced = stage.spawn(words_of(stage, *EVERYTHING), stdin=subprocess.DEVNULL, stdout=writing,
                          stderr=writing)
     os.close(writing)
     return traced, reading
@@ -384,6 +388,7 @@ def messages_share_a_slow_pipe(stage):
         flooding.start()
         while flooding.is_alive():
             read_some(reading, data)
+            demand("pipe_write" not in Path(f"/proc/{traced.pid}/wchan").read_text(), "it waits for the pipe")
             time.sleep(0.002)
         time.sleep(0.3)
         reader = threading.Thread(target=read_all, args=(reading, data), daemon=True)

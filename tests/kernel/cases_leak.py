@@ -10,7 +10,7 @@ import compare
 from case import Case
 from cases_innocent import INNOCENTS
 from harness import Failure, poll
-from leaklib import (JUDGING, LEAK_AFTER, Gathering, Group, Workload, document, groups_of, start_program, start_report,
+from leaklib import (JUDGING, LEAK_AFTER, Gathering, Group, Workload, groups_of, settled, start_program, start_report,
                      summary)
 
 IGNORED, UNREAD, DEAD = ("eof_ignored", "leak"), ("eof_unread", "leak"), ("dead_unclosed", "leak")
@@ -76,12 +76,12 @@ MANY = 2000
 
 def thousands(stage):
     """The count is right, the list is short, and the state counts are those of ss."""
-    watch = start_report(stage, "--json", "-d", "6s")
+    watch = start_report(stage, "--json")
     workload = Workload("many", "many", (MANY,), port=7001)
     program = start_program(stage, "many", "many", 7001, MANY)
     program.wait_said("in_place", patience=20)
     states = [state for state, _, _ in stage.netns[""].ss()]
-    report = document(watch)
+    report = settled(watch)
     groups = groups_of(report["processes"], workload)
     if [(g["kind"], g["verdict"], g["count"]) for _, g in groups] != [("eof_ignored", "leak", MANY)]:
         raise Failure(f"found {summary(groups)}")
@@ -98,12 +98,12 @@ def thousands(stage):
 
 def two_namespaces(stage):
     """The same addresses in two namespaces: a leak in one, and in the other a pool of the same age."""
-    watch = start_report(stage, "--json", "-d", "6s", scope=None)
+    watch = start_report(stage, "--json", scope=None)
     leaker = start_program(stage, "forgot", "leaker", 7001)
     innocent = start_program(stage, "busy", "innocent", 7001, 60000, label="b")
     leaker.wait_said("in_place")
     innocent.wait_said("in_place")
-    report = document(watch)
+    report = settled(watch)
     for label, program, wanted in (("", leaker, [("eof_ignored", "leak", 3)]),
                                    ("b", innocent, [("eof_unread", "stuck", 1)])):
         inum = stage.netns[label].inum
@@ -118,13 +118,13 @@ def two_namespaces(stage):
 
 def dies_during_the_sweep(stage):
     """Processes end with their connections all the time; the leak beside them is told exactly."""
-    watch = start_report(stage, "--json", "-d", "6s", sweep="100ms")
+    watch = start_report(stage, "--json", sweep="100ms")
     churn = Workload("churn", "churn", port=7001)
     leak = Workload("forgot", "forgot", port=7002)
     start_program(stage, "churn", "churn", 7001).wait_said("in_place")
     program = start_program(stage, "forgot", "forgot", 7002)
     program.wait_said("in_place")
-    report = document(watch)
+    report = settled(watch)
     groups = groups_of(report["processes"], leak)
     held = {(h["pid"], h["fd"]) for _, g in groups for s in g["sockets"] for h in s["holders"]}
     if [(g["kind"], g["verdict"], g["count"]) for _, g in groups] != [("eof_ignored", "leak", 3)]:
@@ -138,13 +138,12 @@ def dies_during_the_sweep(stage):
 
 def pid_namespace(stage):
     """Inside a pid namespace nothing may rest on who holds a socket, and it is said so."""
-    watch = start_report(stage, "--json", "-d", "6s",
-                         wrapper=("unshare", "--pid", "--fork", "--mount-proc"))
+    watch = start_report(stage, "--json", wrapper=("unshare", "--pid", "--fork", "--mount-proc"))
     programs = [start_program(stage, mode, mode, 7001 + number)
                 for number, mode in enumerate(("inherited-fork", "in-flight", "forgot"))]
     for program in programs:
         program.wait_said("in_place")
-    report = document(watch)
+    report = settled(watch)
     if report["complete"] or not any("pid namespace" in reason for reason in report["incomplete_reasons"]):
         raise Failure(f"complete is {report['complete']}: {report['incomplete_reasons']}")
     groups = [(row, group) for row in report["processes"] for group in row["close_wait"]["groups"]]
@@ -157,7 +156,7 @@ def pid_namespace(stage):
         raise Failure(f"looked up by a pid that is another's here: {looked_up}")
 
 
-TOGETHER = Gathering([*LEAKS, *INNOCENTS], seconds=8, at_leisure=True)
+TOGETHER = Gathering([*LEAKS, *INNOCENTS], seconds=8)
 CASES = [
     *TOGETHER.cases(),
     Case("leak_mended", play=mended),

@@ -7,8 +7,8 @@ import time
 
 from case import Case
 from harness import Failure
-from leaklib import (LEAK_AFTER, Program, Workload, document, groups_of, read_document, start_program, start_report,
-                     summary)
+from leaklib import (LEAK_AFTER, Program, Workload, document, end_settled, groups_of, read_document, settled,
+                     start_program, start_report, summary)
 
 
 def demand(condition, text):
@@ -69,7 +69,7 @@ def watched_from_before(stage):
     dead.wait_said("in_place")
     growing.wait_said("in_place")
     time.sleep(0.7)
-    report = document(start_report(stage, "--json", "-d", "7s"))
+    report = settled(start_report(stage, "--json"), seconds=7)
     old = groups_of(report["processes"], Workload("old", "forgot", port=7001))
     demand(pairs(old) == [("eof_ignored", "stuck", 3)], f"{summary(old)}: no habit, no growth")
     died = groups_of(report["processes"], Workload("", "", port=7003))
@@ -83,13 +83,14 @@ def watched_from_before(stage):
 # -- one pair, reported in every form at once
 
 def in_every_form(stage):
-    watches = {name: start_report(stage, "-d", "6s", *options) for name, options in {
+    watches = {name: start_report(stage, *options) for name, options in {
         "json": ("--json",), "verbose": ("--json", "-v"), "text": (), "process": ("--by", "process"), "wide": ("-w",),
     }.items()}
     leaker = start_program(stage, "forgot", "leaker", 7001)
     pool = start_program(stage, "pool", "stale_pool", 7002)
     leaker.wait_said("in_place")
     pool.wait_said("in_place")
+    end_settled(*watches.values())
     documents = {name: document(watches[name]) for name in ("json", "verbose")}
     texts = {}
     for name in ("text", "process", "wide"):
@@ -129,10 +130,10 @@ def check_by(texts, leaker, pool):
 
 def healthy(stage):
     """Short, friendly, and it says what was looked at."""
-    text_watch = start_report(stage, "-d", "1s")
-    json_watch = start_report(stage, "--json", "-d", "1s")
+    text_watch, json_watch = start_report(stage), start_report(stage, "--json")
     program = start_program(stage, "busy", "fine", 7001, 50)
     program.wait_said("closed")
+    end_settled(text_watch, json_watch, seconds=0)
     report = document(json_watch)
     demand(text_watch.wait(20) == 0, f"status {text_watch.process.returncode}")
     text = text_watch.file.read_text()
@@ -166,10 +167,10 @@ def filtered(stage):
 
 def fail_on_leak(mode, status, wrapper=(), words=()):
     def play(stage):
-        watch = start_report(stage, "--json", "-d", "4s", "--fail-on-leak", wrapper=wrapper)
+        watch = start_report(stage, "--json", "--fail-on-leak", wrapper=wrapper)
         program = start_program(stage, mode, mode, 7001)
         program.wait_said("in_place")
-        report = document(watch, status=status)
+        report = settled(watch, status)
         leaked = sum(row["close_wait"]["leaked"] for row in report["processes"])
         demand((leaked > 0) == (status == 3), f"{leaked} leaked, and status {status}")
         for word in words:
@@ -179,7 +180,7 @@ def fail_on_leak(mode, status, wrapper=(), words=()):
 
 def interrupted(stage):
     """Ctrl-C ends the watching and still gives the report."""
-    watch = start_report(stage, "--json", "-d", "60s")
+    watch = start_report(stage, "--json")
     program = start_program(stage, "forgot", "leaker", 7001)
     program.wait_said("in_place")
     time.sleep(LEAK_AFTER + 2)
@@ -204,12 +205,13 @@ def on_stdout(stage):
 
 def stacks(stage):
     """The function that called recv() is named, and the one that opened the connection."""
-    watch = start_report(stage, "--json", "-d", "5s", "--stacks")
-    text_watch = start_report(stage, "-d", "5s", "--stacks")
+    watch = start_report(stage, "--json", "--stacks")
+    text_watch = start_report(stage, "--stacks")
     program = Program(stage.netns[""].command(stage.program("stackleak"), "7001"), stage.folder / "stackleak")
     stage.others.append(program.process)
     stage.programs.append(program)
     program.wait_said("in_place")
+    end_settled(watch, text_watch)
     report = document(watch)
     groups = groups_of(report["processes"], Workload("stackleak", "", port=7001))
     demand(pairs(groups) == [("eof_ignored", "stuck", 3)], summary(groups))

@@ -8,7 +8,7 @@ from pathlib import Path
 import ledgerlib as lib
 from case import Case
 from harness import Failure, poll
-from leaklib import JUDGING, document, start_report
+from leaklib import JUDGING, settled, start_report
 
 PROGRAM = Path(__file__).resolve().parent.parent / "programs" / "stranded.py"
 
@@ -53,7 +53,7 @@ def orphan(stage):
 def held(stage):
     """In CLOSE_WAIT from before the start, a descriptor of a process elsewhere: judged as any other."""
     process, port = strand(stage, "held")
-    report = document(start_report(stage, "--json", "-d", "4s", scope=None))
+    report = settled(start_report(stage, "--json", scope=None))
     groups = [group for row in report["processes"] for group in row["close_wait"]["groups"]
               if any(one["conn"]["local"]["port"] == port for one in group["sockets"])]
     if [(group["verdict"], group["count"]) for group in groups] != [("stuck", 1)]:

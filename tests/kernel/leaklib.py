@@ -19,6 +19,7 @@ from case import Case
 from harness import Failure, Stage, Watch, poll, sees_use
 
 LEAK_AFTER, SWEEP = 2.0, "500ms"
+SETTLED = LEAK_AFTER + 2.0    # seconds after which what is in place has been judged
 JUDGING = ("--leak-after", f"{LEAK_AFTER:g}s", "--sweep", SWEEP)
 FIRST_PORT = 7001
 
@@ -97,11 +98,12 @@ class Program:
         if complaint or self.process.poll():
             raise Failure(f"the workload itself failed ({self.process.poll()}): {complaint}")
 
-    def wait_said(self, key, patience=8.0):
-        def there():
-            self.must_be_well()
-            return any(key in line for line in self.said())
-        poll(there, f"{key} of {self.folder.name}", patience, pause=0.02)
+    def has_said(self, key):
+        self.must_be_well()
+        return any(key in line for line in self.said())
+
+    def wait_said(self, key, patience=20.0):
+        poll(lambda: self.has_said(key), f"{key} of {self.folder.name}", patience, pause=0.02)
 
     def end(self):
         end_session(self.pid)
@@ -145,6 +147,19 @@ def start_report(stage, *options, scope="", sweep=SWEEP, wrapper=(), wait=True):
     return watch
 
 
+def end_settled(*watches, seconds=SETTLED):
+    """However long a slow machine has taken to get there: the seconds begin now, and the reports are then ended."""
+    time.sleep(seconds)
+    for watch in watches:
+        os.kill(watch.pid, signal.SIGINT)
+
+
+def settled(watch, status=0, seconds=SETTLED):
+    """Its report of what is in place now."""
+    end_settled(watch, seconds=seconds)
+    return document(watch, status)
+
+
 def document(watch, status=0, patience=30.0):
     """The report that a watch has written, with its form checked."""
     found = watch.wait(patience)
@@ -166,13 +181,10 @@ def read_document(path):
 # -- many side by side
 
 class Gathering:
-    """A run with all of its workloads, played when the first case asks for it.
+    """A run with all of its workloads, played when the first case asks for it."""
 
-    at_leisure: the seconds begin when all of them are in place, for a machine that may take its time to get there.
-    """
-
-    def __init__(self, workloads, seconds=9, at_leisure=False):
-        self.workloads, self.seconds, self.at_leisure = workloads, seconds, at_leisure
+    def __init__(self, workloads, seconds):
+        self.workloads, self.seconds = workloads, seconds
         self.found, self.fresh = None, False
         for number, workload in enumerate(workloads):
             workload.port = FIRST_PORT + number
@@ -183,7 +195,7 @@ class Gathering:
     def player(self, workload):
         def play(stage):
             if self.found is None:
-                self.found, self.fresh = gather(stage.settings, self.workloads, self.seconds, self.at_leisure), True
+                self.found, self.fresh = gather(stage.settings, self.workloads, self.seconds), True
             try:
                 check_workload(workload, self.found)
             except Failure:
@@ -212,25 +224,23 @@ def make_peer_network(stage):
     there.run("ip", "link", "set", "v1", "up")
 
 
-def gather(settings, workloads, seconds, at_leisure):
+def gather(settings, workloads, seconds):
     stage = Stage(settings)
     try:
         stage.add_netns()
         stage.add_netns("b")
         make_peer_network(stage)
-        report = start_report(stage, "--json", "-d", "1h" if at_leisure else f"{seconds}s")
+        report = start_report(stage, "--json")
         trace = stage.start_watch(*JUDGING, "--events", "finding")
         programs = {}
         for workload in workloads:
             arguments = [str(word).replace("$PEER", stage.netns["b"].path) for word in workload.arguments]
             programs[workload.name] = start_program(stage, workload.mode, workload.name, workload.port, *arguments)
         for workload in workloads:
-            programs[workload.name].wait_said("in_place", patience=60 if at_leisure else 8)
-        if at_leisure:
-            time.sleep(seconds)
-            os.kill(report.pid, signal.SIGINT)
+            programs[workload.name].wait_said("in_place", patience=60)
+        end_settled(report, seconds=seconds)
         queues = accept_queues(stage.netns[""])
-        doc = document(report, patience=seconds + 20)
+        doc = document(report)
         held = {}
         for name, program in programs.items():
             program.must_be_well()
