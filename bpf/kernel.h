@@ -197,7 +197,23 @@ struct task_struct {
 
 struct pt_regs {
   unsigned long sp;
+#if defined(__TARGET_ARCH_x86)
+  unsigned long orig_ax;
+#elif defined(__TARGET_ARCH_arm64)
+  int syscallno;
+#endif
 };
+
+/* The system calls of a task that only looks (asm/unistd.h, of 64-bit programs). */
+#if defined(__TARGET_ARCH_x86)
+#define syscall_of(regs) ((long)(regs)->orig_ax)
+#define NR_READ 0
+#define NR_PREAD64 17
+#elif defined(__TARGET_ARCH_arm64)
+#define syscall_of(regs) ((long)(regs)->syscallno)
+#define NR_READ 63
+#define NR_PREAD64 67
+#endif
 
 struct seq_file;
 

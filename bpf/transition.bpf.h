@@ -50,6 +50,22 @@ static __always_inline enum cw_call releasing_call(struct sock *sk, const struct
   return CW_CALL_NONE;
 }
 
+/*
+ * Whoever looks at another's descriptors (an iterator over them, ours among these, or /proc/PID/fdinfo) holds each file
+ * for that moment: a close() meanwhile leaves the last reference, and with it the close, to him, in his read(). He is
+ * never its closer. We hold some elsewhere too, and are to be told from others there.
+ */
+static __always_inline int only_looks(struct task_struct *task) {
+#ifdef NR_READ
+  struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+  long called = syscall_of(regs);
+
+  if (called == NR_READ || called == NR_PREAD64)
+    return 1;
+#endif
+  return (__u32)task->tgid == walker;
+}
+
 static __always_inline enum cw_call call_of_close(const struct socket_state *state, int error) {
   __u32 flags = state->flags;
   enum cw_call releasing = state->releasing;
@@ -398,7 +414,7 @@ static __always_inline int on_transition(void *ctx, struct sock *sk, int from, i
   gather_tcp(state, sk, tp);
   task = bpf_get_current_task_btf();
   *(volatile __u8 *)&state->call = (__u8)call_of(sk, task, state, change.error);
-  if (called(state) && (__u32)task->tgid != walker) {
+  if (called(state) && !only_looks(task)) {
     process_of(task, &change.current);
     keep_owner(state, task, &change);
     if (state->matched)
@@ -472,7 +488,7 @@ static __always_inline int on_destroy(struct sock *sk) {
   record->cookie = bpf_get_socket_cookie(sk);
   __builtin_memset(record->reserved, 0, sizeof(record->reserved));
   task = bpf_get_current_task_btf();
-  if ((task->flags & PF_KTHREAD) || (__u32)task->tgid == walker) {
+  if ((task->flags & PF_KTHREAD) || only_looks(task)) {
     __builtin_memset(&record->actor, 0, sizeof(record->actor));
     record->call = CW_CALL_CLOSE;
   } else {
