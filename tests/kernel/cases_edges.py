@@ -147,17 +147,19 @@ def never_accepted(by):
 
 
 def never_itself(stage):
-    """A walk that meets a close() is left with the last reference, and so with the close: it must not name itself."""
-    watch = stage.start_watch(wrapper=("taskset", "-c", stage.cpu))
+    """A walk that meets a close() is left with the last reference, and so with the close: it must not name itself, nor
+    another that walks beside it.
+    """
+    watch, other = (stage.start_watch(wrapper=("taskset", "-c", stage.cpu)) for _ in range(2))
     script = Path(__file__).resolve().parent.parent / "programs" / "hoarder.py"
     stage.netns[""].run("/usr/bin/python3", str(script), stage.cpu, "12", "400")
     flood(stage, 3000)
-    demand(watch.stop() == 0, f"status {watch.process.returncode}")
-    comm = stage.settings.closewatch.name[:15]
-    named = [(event["type"], event["conn"], mention) for event in watch.events() if "conn" in event
-             for mention in (event.get("process"), event.get("actor"), event.get("closer"))
-             if mention and (mention["pid"] == watch.pid or mention["comm"] == comm)]
-    demand(not named, f"{len(named)} times itself, as {named[:1]}")
+    for one in (watch, other):
+        demand(one.stop() == 0, f"status {one.process.returncode}")
+        named = [(event["type"], event["conn"], mention) for event in one.events() if "conn" in event
+                 for mention in (event.get("process"), event.get("actor"), event.get("closer"))
+                 if mention and mention["pid"] in (watch.pid, other.pid)]
+        demand(not named, f"{len(named)} times a walker, as {named[:1]}; {watch.pid} and {other.pid} walk")
     ends = sum(event["type"] == "closed" for event in watch.events())
     demand(ends > 2 * 3000, f"only {ends} ends were seen")
 
