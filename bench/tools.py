@@ -34,6 +34,8 @@ class Failure(Exception):
 
 def play(main, option):
     """The whole of a program whose `main` gives the exit status; `option` is the one of scripts/bench that it is behind."""
+    # A shell's background job has it ignored, and so would all that is started from here: they are ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(main())
     except (Failure, subprocess.CalledProcessError) as failure:
