@@ -92,6 +92,7 @@ void Engine::keep_row(const SocketRow& row) {
     return;
   }
   known->walk = walk_;
+  known->missed = false;
   if (known->changed_ns > row.time_ns) return;  // a transition that came after the row was read first
   *known = {
       .tuple = row.tuple,
@@ -162,10 +163,12 @@ void Engine::forget_workloads() {
 std::vector<std::pair<std::uint64_t, Engine::Known>> Engine::take_vanished(const WalkDone& done) {
   std::vector<std::pair<std::uint64_t, Known>> vanished;
   for (auto at = connections_.begin(); at != connections_.end();) {
-    const Known& known = at->second;
-    // What was lost may have been the end of what could not be met.
+    Known& known = at->second;
+    // What was lost may have been the end of what could not be met. Without a loss one absence from the tables says
+    // little: the kernel takes a socket out of them before it makes the transition to CLOSE (tcp_set_state()).
     const bool is_there = known.walk == walk_ || known.changed_ns >= done.began_ns ||
-                          (!lost_since_walk_ && !done.meets(known.tuple.netns, known.state));
+                          (!lost_since_walk_ && (!done.meets(known.tuple.netns, known.state) ||
+                                                 (done.by_tables && !std::exchange(known.missed, true))));
     if (!is_there) vanished.emplace_back(at->first, known);
     at = is_there ? std::next(at) : connections_.erase(at);
   }

@@ -176,6 +176,40 @@ TEST_CASE("what a walk does not meet any more has ended unseen", "[engine][walk]
   CHECK(connections(watched, 220 * ms) == 1);
 }
 
+TEST_CASE("what one walk over the tables does not meet may be about to end: two are believed, or one behind a loss",
+          "[engine][walk]") {
+  Watched watched;
+  const SocketRow mine = row(50 * ms, State::close_wait, Attribution::holder, client());
+  watched.begin({mine, another(50 * ms, 83)});
+  // Meets the other alone.
+  const auto walk = [&](std::uint64_t time_ns) {
+    return watched(
+        {another(time_ns, 83), WalkDone{time_ns + 10 * ms, time_ns, false, true, {another(time_ns, 83).tuple.netns}}});
+  };
+  const auto told = [](const Lines& lines) {
+    return std::count_if(lines.begin(), lines.end(),
+                         [](const std::string& line) { return line.find(" gone") != std::string::npos; });
+  };
+  SECTION("two in a row") {
+    CHECK(told(walk(200 * ms)) == 0);
+    CHECK(connections(watched, 220 * ms) == 2);
+    CHECK(told(walk(400 * ms)) == 1);
+    CHECK(connections(watched, 420 * ms) == 1);
+  }
+  SECTION("met in between") {
+    walk(200 * ms);
+    watched({row(300 * ms, State::close_wait, Attribution::holder, client())});
+    walk(300 * ms);
+    CHECK(told(walk(400 * ms)) == 0);
+    CHECK(connections(watched, 420 * ms) == 2);
+  }
+  SECTION("behind a loss") {
+    watched({LossSeen{150 * ms, 1, 0}});
+    walk(200 * ms);
+    CHECK(connections(watched, 220 * ms) == 1);
+  }
+}
+
 TEST_CASE("what began to close while the walk was under way is kept", "[engine][walk]") {
   Watched watched;
   watched.begin();

@@ -126,6 +126,7 @@ class Engine {
     bool no_socket = false;
     bool owner_met = false;  ///< by the walk that its last row is of
     std::uint32_t walk = 0;  ///< the last walk that met it
+    bool missed = false;  ///< by the last walk, which went by tables
   };
 
   /// What a transition waits for on its way out, and what has come of it.
