@@ -92,6 +92,8 @@ int walk_files(struct bpf_iter__task_file *ctx) {
   walker = (__u32)(bpf_get_current_pid_tgid() >> 32);
   if (!task || !file)
     return 0;
+  if (lets_go())
+    return 1;
   socket = bpf_sock_from_file(file);
   if (!socket || !socket->sk)
     return 0;
@@ -137,6 +139,8 @@ int walk_rows_of_files(struct bpf_iter__task_file *ctx) {
   walker = (__u32)(bpf_get_current_pid_tgid() >> 32);
   if (!file)
     return 0;
+  if (lets_go())
+    return 1;
   socket = bpf_sock_from_file(file);
   if (!socket || !socket->sk)
     return 0;

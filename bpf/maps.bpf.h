@@ -25,6 +25,15 @@ __u32 walker = 0;
 /* The walk under way also emits rows of states off the close path. */
 __u32 census = 0;
 
+/* Files that the walk of the descriptors under way has looked at since its reader was last let go on. */
+__u32 files_looked_at = 0;
+
+/*
+ * Where rows are told by tables: the last walk of the descriptors that met what they do not have (TCP has ended it, or
+ * its namespace found no room in `held_in`).
+ */
+__u32 beyond_tables = 0;
+
 /* The walk of the TCP tables under way also emits who has opened a connection since; 0: nobody. */
 __u64 opened_since = 0;
 
@@ -129,6 +138,15 @@ struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 8 << 20);
 } events SEC(".maps");
+
+/* Where rows are told by tables: in which network namespaces to look for what is held, by the number of the walk. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, CW_NAMESPACES);
+  __type(key, __u32);
+  __type(value, __u32);
+} held_in SEC(".maps");
 
 /* Ends of processes that the ring had no room for. */
 struct {

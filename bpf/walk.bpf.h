@@ -9,6 +9,19 @@
 
 #include "transition.bpf.h"
 
+#define FILES_AT_A_TIME 4096
+
+/*
+ * A walk that tells of little returns when all is walked, and the reader of the ring is the walker. 1: the kernel asks
+ * for the same file again when it is next called, and lets go of us until then (bpf_iter_run_prog(): EAGAIN).
+ */
+static __always_inline int lets_go(void) {
+  if (++files_looked_at < FILES_AT_A_TIME)
+    return 0;
+  files_looked_at = 0;
+  return 1;
+}
+
 /* Begins to know a socket that was there before, unless a transition on another CPU has just done so. */
 static __always_inline struct socket_state *adopt(struct sock *sk, const struct tcp_sock *tp) {
   struct socket_state *state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -138,6 +151,40 @@ static __always_inline struct socket_state *state_of_held(struct sock *sk, __u8 
   return adopt(sk, tp);
 }
 
+/* May a row of a socket in this state be wanted? Most sockets are open: of these one is for a census alone. */
+static __always_inline int may_want_row(__u8 now) {
+  switch (now) {
+  case TCP_LISTEN:
+  case TCP_FIN_WAIT1:
+  case TCP_FIN_WAIT2:
+  case TCP_CLOSE_WAIT:
+  case TCP_LAST_ACK:
+  case TCP_CLOSING:
+  case TCP_CLOSE:
+    return 1;
+  default:
+    return (int)census;
+  }
+}
+
+/* Where its row is to come from. */
+static __always_inline void note_place(const struct sock *sk, __u8 now) {
+  __u32 netns, *known, number = walk;
+
+  if (!config.rows_by_tables || !may_want_row(now))
+    return;
+  if (now == TCP_CLOSE) {
+    beyond_tables = number;
+    return;
+  }
+  netns = sk->__sk_common.skc_net.net->ns.inum;
+  known = bpf_map_lookup_elem(&held_in, &netns);
+  if (known)
+    *known = number;
+  else if (bpf_map_update_elem(&held_in, &netns, &number, BPF_ANY))
+    beyond_tables = number;
+}
+
 /* Somebody who has it and is not the owner kept. */
 static __always_inline void meet_other(struct sock *sk, struct task_struct *task, const struct cw_process *holder,
                                        __u8 matched) {
@@ -166,6 +213,7 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
       tell_bound(seq, sk);
     return 0;
   }
+  note_place(sk, now);
   process_of(task, &holder);
   if (filters_processes())
     matched = (__u8)matches_process(task, &holder);
@@ -208,23 +256,7 @@ static __always_inline void settle_owner(struct sock *sk, struct socket_state *s
   set_owner(state, &seen->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 
-/* May a row of a socket in this state be wanted? Most sockets are open: of these one is for a census alone. */
-static __always_inline int may_want_row(__u8 now) {
-  switch (now) {
-  case TCP_LISTEN:
-  case TCP_FIN_WAIT1:
-  case TCP_FIN_WAIT2:
-  case TCP_CLOSE_WAIT:
-  case TCP_LAST_ACK:
-  case TCP_CLOSING:
-  case TCP_CLOSE:
-    return 1;
-  default:
-    return (int)census;
-  }
-}
-
-/* Is it? What listens is always told of: never-accepted connections are named by it. */
+/* Is the row of this one? What listens is always told of: never-accepted connections are named by it. */
 static __always_inline int wants_row(struct sock *sk, const struct tcp_sock *tp, const struct socket_state *state) {
   switch (sk->__sk_common.skc_state) {
   case TCP_LISTEN:

@@ -35,6 +35,8 @@ constexpr std::uint64_t look_share = 10;
 constexpr int rounds_of_patience = 8;
 /// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
 constexpr std::uint64_t lookups_a_second = 3000;
+/// Rows of a walk between two looks at the ring.
+constexpr std::uint64_t rows_at_a_time = 64;
 constexpr std::chrono::milliseconds patience_at_end{2000};
 
 std::string others_lost(const KernelLosses& losses) {
@@ -54,7 +56,7 @@ Session::Session(KernelSource& source, Feed& feed, const Settings& settings)
       engine_(feed.engine()),
       writer_(feed.writer()),
       settings_(settings),
-      descriptors_(feed, settings.root, settings.looks_up_pids, [this] { drain(); }) {
+      descriptors_(feed, settings.root, settings.looks_up_pids, [this] { attend(); }) {
   feed_.answers_by([this](const Identity& who) { return answer(who); });
 }
 
@@ -69,6 +71,7 @@ std::expected<void, Error> Session::run(Started started) {
   if (auto done = start(std::move(started)); !done) return done;
   auto looped = loop(signals);
   if (on_ending_) on_ending_();
+  companions_.clear();
   signals.release();
   auto stopped = stop();
   return looped ? std::move(stopped) : std::move(looped);
@@ -108,7 +111,7 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
                                 {signals.fd(), POLLIN, 0},
                                 {writer_.fd(), static_cast<short>(writer_.waiting() ? POLLOUT : 0), 0},
                                 {end_fd_, POLLIN, 0}};
-    for (const Companion& one : companions_) entries.push_back({one.fd, one.wanted(), 0});
+    add_companions(entries);
     if (poll(entries.data(), entries.size(), patience(more)) < 0 && errno != EINTR)
       return std::unexpected(Error{"wait for events", errno, ""});
     if (!take_signals(signals)) return {};
@@ -116,15 +119,32 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
     if ((entries[2].revents & POLLERR) != 0) return std::unexpected(Error{"write the output", EPIPE, ""});
     more = drain();
     check_losses();  // before it is judged by a sweep: an end that went unseen proves nothing
-    sweep_when_due();
+    serve_companions(std::span{entries}.subspan(ours));
+    behind = more ? behind + 1 : 0;
+    if (!ended_ && on_pulse_ && behind % rounds_of_patience == 0) on_pulse_();
+    if (!ended_) sweep_when_due();
+    if (ended_) return {};
     check_losses();
     check_output();
     check_recording();
-    for (std::size_t at = 0; at < companions_.size(); ++at)
-      if (const short come = entries[ours + at].revents; come != 0 && !companions_[at].come(come)) return {};
-    behind = more ? behind + 1 : 0;
-    if (on_pulse_ && behind % rounds_of_patience == 0) on_pulse_();
   }
+}
+
+void Session::add_companions(std::vector<pollfd>& entries) const {
+  for (const Companion& one : companions_) entries.push_back({one.fd, one.wanted(), 0});
+}
+
+void Session::serve_companions(std::span<const pollfd> entries) {
+  for (std::size_t at = 0; at < companions_.size() && !ended_; ++at)
+    if (const short come = entries[at].revents; come != 0) ended_ = !companions_[at].come(come);
+}
+
+// A key is answered with what was shown before: in the middle of a walk there is nothing to be told yet.
+void Session::attend() {
+  drain();
+  std::vector<pollfd> entries;
+  add_companions(entries);
+  if (!entries.empty() && poll(entries.data(), entries.size(), 0) > 0) serve_companions(entries);
 }
 
 /// False: one of them ends the watching.
@@ -199,7 +219,7 @@ void Session::walk_at_end() {
 }
 
 void Session::sweep_when_due() {
-  const bool due = now_ns() >= next_sweep_ns_;
+  const bool due = now_ns() >= next_sweep_ns_ && !gives_way();
   const std::optional<WalkWanted> wanted = feed_.take_wanted_walk();
   if (!due && !wanted) return;
   // What was lost is found by a walk over all: where it failed, the next sweep is one.
@@ -221,6 +241,18 @@ void Session::sweep_when_due() {
   // From the end of one to the next: a machine on which a sweep takes long is not to be kept at it.
   if (due) next_sweep_ns_ = now_ns() + std::max(nanoseconds(settings_.sweep), look_share * rows_took_ns_);
   if (looks) next_look_ns_ = now_ns() + std::max(look_every_ns, look_share * (now_ns() - began_ns));
+  if (due) gave_way_ = false;
+  if (due) sweep_took_ns_ = now_ns() - began_ns;
+}
+
+// One that would last longer than until the next frame begins after it instead; but once, since some take longer than
+// from frame to frame.
+bool Session::gives_way() {
+  if (!next_frame_ || gave_way_) return false;
+  const std::uint64_t frame_ns = next_frame_();
+  gave_way_ = now_ns() + sweep_took_ns_ > frame_ns;
+  if (gave_way_) next_sweep_ns_ = std::max(next_sweep_ns_, frame_ns);
+  return gave_way_;
 }
 
 std::expected<void, Error> Session::walk(Walk what, bool with_census) {
@@ -228,15 +260,14 @@ std::expected<void, Error> Session::walk(Walk what, bool with_census) {
   const bool census = with_census && settings_.census;
   if (what != Walk::owners)
     if (auto walked = walk_tables(what == Walk::everything); !walked) return walked;
-  std::size_t rows = 0;
-  const auto record = [&](std::span<const std::byte> bytes) {
-    ++rows;
-    feed_.take_record(bytes);
-  };
-  const auto between = [&] { drain(); };
+  const std::uint64_t rows_before = rows_;
+  const auto record = [&](std::span<const std::byte> bytes) { take_row(bytes); };
+  const auto between = [&] { attend(); };
   WalkDone done{.time_ns = 0, .began_ns = began_ns, .census = census, .by_tables = source_.walks_by_tables()};
-  const auto everywhere = [&](const std::function<std::expected<void, Error>()>& body) {
-    return in_each_namespace(body, done.entered);
+  const auto everywhere = [&](const KernelSource::Namespaces& held, const KernelSource::Walk& body) {
+    auto entered = in_each_namespace(held, body);
+    if (entered) done.entered = *entered;
+    return entered;
   };
   // Asked for an owner that is gone: the kernel side believes an absence when two walks agree. One is told of.
   if (what == Walk::owners)
@@ -250,8 +281,14 @@ std::expected<void, Error> Session::walk(Walk what, bool with_census) {
   done.time_ns = now_ns();
   feed_.step(std::move(done));
   spdlog::debug("a {} took {:.3f} ms, {} rows", what == Walk::sweep ? "sweep" : "walk",
-                static_cast<double>(now_ns() - began_ns) / 1e6, rows);
+                static_cast<double>(now_ns() - began_ns) / 1e6, rows_ - rows_before);
   return {};
+}
+
+// Whoever is met for the first time is looked up, and there may be thousands of them.
+void Session::take_row(std::span<const std::byte> bytes) {
+  feed_.take_record(bytes);
+  if (++rows_ % rows_at_a_time == 0) attend();
 }
 
 // On a screen all are told anew as soon as may be; elsewhere how they grow is told at the end, with whoever has begun
@@ -326,6 +363,7 @@ bool Session::drain() {
       source_.drain(round_size, [&](std::span<const std::byte> bytes) { feed_.take_record(bytes); });
   const bool more = taken >= round_size;
   tick(more ? 0 : before_ns);
+  drains_took_ns_ += now_ns() - before_ns;
   return more;
 }
 

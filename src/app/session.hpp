@@ -7,9 +7,12 @@
 #include "app/backlog.hpp"
 #include "app/counted_descriptors.hpp"
 #include "app/feed.hpp"
+#include "host/namespaces.hpp"
 #include "source/kernel.hpp"
 
 #include <closewatch/core/engine.hpp>
+
+#include <poll.h>
 
 #include <chrono>
 #include <cstdint>
@@ -19,6 +22,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,7 +31,6 @@ struct signalfd_siginfo;
 namespace closewatch {
 
 class Signals;
-struct NetworkNamespace;
 
 class Session {
  public:
@@ -78,6 +81,9 @@ class Session {
   /// Called some ten times a second while it watches.
   void on_pulse(std::function<void()> callback) { on_pulse_ = std::move(callback); }
 
+  /// When what on_pulse() does is to be done in time, after boot.
+  void next_frame_by(std::function<std::uint64_t()> when) { next_frame_ = std::move(when); }
+
   /// Called when the watching is over, before what is left to be done at its end.
   void on_ending(std::function<void()> callback) { on_ending_ = std::move(callback); }
 
@@ -112,19 +118,27 @@ class Session {
   /// every state where asked for.
   enum class Walk { owners, sweep, everything };
   [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census);
+  void take_row(std::span<const std::byte> bytes);
   void sweep_when_due();
+  [[nodiscard]] bool gives_way();
   void walk_at_end();
   void count_descriptors();
   /// Of every network namespace, or of those that have TIME_WAIT buckets.
   [[nodiscard]] std::expected<void, Error> walk_tables(bool all);
   [[nodiscard]] std::expected<void, Error> walk_tables_of(const NetworkNamespace& where, bool look);
-  /// KernelSource::Everywhere. Those that were entered are put into `entered_ones`, in the order of their inodes.
-  [[nodiscard]] std::expected<void, Error> in_each_namespace(const std::function<std::expected<void, Error>()>& body,
-                                                             std::vector<std::uint32_t>& entered_ones);
-  void closed_to_us(std::uint32_t netns);
+  /// KernelSource::Everywhere
+  [[nodiscard]] std::expected<KernelSource::Namespaces, Error> in_each_namespace(const KernelSource::Namespaces& held,
+                                                                                 const KernelSource::Walk& body);
+  /// gone: this way leads to it no more.
+  enum class Way { open, closed, gone };
+  [[nodiscard]] std::expected<Way, Error> enter(const NetworkNamespace& where, const KernelSource::Walk& body);
 
   [[nodiscard]] ProcessResolved answer(const Identity& who);
   void answer_stacks();
+  void add_companions(std::vector<pollfd>& entries) const;
+  void serve_companions(std::span<const pollfd> entries);
+  /// Now and then while something takes long: to the ring first.
+  void attend();
   bool drain();
   /// Until nothing is left in the ring of what was there at the call; what comes meanwhile may stay.
   void drain_all();
@@ -147,14 +161,19 @@ class Session {
   std::function<void()> on_stop_;
   std::function<void()> on_continue_;
   std::vector<Companion> companions_;
+  bool ended_ = false;  ///< by one of them
   std::function<Stack(const RawStack&)> name_stack_;
   std::function<void(const Identity&)> on_process_;
   std::function<void(const signalfd_siginfo&)> on_signal_;
   int end_fd_ = -1;
   std::uint64_t began_ns_ = 0;
   std::uint64_t next_sweep_ns_ = 0;
+  std::function<std::uint64_t()> next_frame_;
+  std::uint64_t sweep_took_ns_ = 0;
+  bool gave_way_ = false;  ///< the next one, to a frame
   std::uint64_t next_look_ns_ = 0;
   std::uint64_t failed_walks_ = 0;
+  std::uint64_t rows_ = 0;  ///< of all walks
   bool owes_tables_ = false;  ///< a walk over all failed
   CountedDescriptors descriptors_;
   Backlog backlog_;
@@ -169,6 +188,8 @@ class Session {
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once
   std::map<std::uint32_t, std::uint64_t> tables_walked_ns_;  ///< when the last walk of a namespace's tables began
   std::uint64_t next_tables_ns_ = 0;
+  std::vector<NetworkNamespace> ways_;  ///< into those that the last walk over everything has found, and others since
+  std::uint64_t drains_took_ns_ = 0;
   std::uint64_t rows_took_ns_ = 0;  ///< by the tables of every namespace, the last time; 0 where there is no need
 };
 

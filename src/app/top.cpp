@@ -70,6 +70,7 @@ Exit run_top(const Options& options, std::function<void()> on_started) {
   });
   if (show.has_screen()) {
     session.on_pulse([&] { show.pulse(now_ns(), transitions.count()); });
+    session.next_frame_by([&] { return show.next_ns(); });
     session.on_resize([&] { show.resize(); });
     session.gives_way([&] { show.stop(); }, [&] { show.go_on(); });
     session.looks_at({.fd = show.keyboard(),

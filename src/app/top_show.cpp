@@ -17,7 +17,7 @@
 namespace closewatch {
 namespace {
 
-/// Of the time at most: what comes meanwhile waits in the ring.
+/// Of a CPU at most: it is the machine's. How long it takes says less, since others want the CPUs too.
 constexpr std::uint64_t refresh_share = 5;
 /// Of a row that was just opened more is wanted than the last refresh has brought; rates over less time say little.
 constexpr std::uint64_t shortest_step_ns = 200'000'000;
@@ -91,6 +91,7 @@ void TopShow::take_screen() {
 }
 
 void TopShow::end() {
+  save_when_wanted();
   wants_screen_ = false;
   if (!has_screen()) return;
   terminal_->terminal.hide();
@@ -119,12 +120,13 @@ void TopShow::say(std::string text) {
 void TopShow::pulse(std::uint64_t time_ns, std::uint64_t events) {
   take_screen();
   if (std::string text = messages_.take_latest(); !text.empty()) say(std::move(text));
+  save_when_wanted();
   refresh_when_due(time_ns, events);
   draw();
 }
 
 void TopShow::refresh(std::uint64_t time_ns, std::uint64_t events) {
-  const std::uint64_t began_ns = now_ns();
+  const std::uint64_t used_ns = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
   // Of a machine with tens of thousands of processes a report is large: the last one goes before the next is made.
   if (is_paused())
     newest_.reset();
@@ -132,7 +134,7 @@ void TopShow::refresh(std::uint64_t time_ns, std::uint64_t events) {
     view_ = TopView{};
   TopView view = history_.refresh(make_report_(screen_.is_open() || verbose_), events, time_ns);
   const auto interval_ns = static_cast<std::uint64_t>(interval_.count());
-  const std::uint64_t earliest_ns = time_ns + refresh_share * (now_ns() - began_ns);
+  const std::uint64_t earliest_ns = time_ns + refresh_share * (nanoseconds(CLOCK_THREAD_CPUTIME_ID) - used_ns);
   next_ns_ = next_ns_ + interval_ns > time_ns ? next_ns_ + interval_ns : time_ns + interval_ns;
   next_ns_ = std::max(next_ns_, earliest_ns);
   shown_ns_ = time_ns;
@@ -194,7 +196,7 @@ bool TopShow::take(const KeyPress& press) {
   changed_ = true;
   switch (screen_.take(press, view_, terminal_->terminal.size())) {
     case TopScreen::Wish::quit: return false;
-    case TopScreen::Wish::write_report: save(); break;
+    case TopScreen::Wish::write_report: wants_saving_ = true; break;
     case TopScreen::Wish::none: break;
   }
   if (!is_paused() && newest_) view_ = *std::exchange(newest_, std::nullopt);
@@ -203,6 +205,8 @@ bool TopShow::take(const KeyPress& press) {
 }
 
 // The working directory may be somebody's who has not given it to us: the capability that would open it was given up.
-void TopShow::save() { say(save_report(make_report_(verbose_), style_, {".", "/tmp"})); }
+void TopShow::save_when_wanted() {
+  if (std::exchange(wants_saving_, false)) say(save_report(make_report_(verbose_), style_, {".", "/tmp"}));
+}
 
 }  // namespace closewatch

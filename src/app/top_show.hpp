@@ -45,6 +45,8 @@ class TopShow {
   /// Refreshes when it is time, and draws what has changed. `time_ns` is of what is watched, `events` are its
   /// transitions until then.
   void pulse(std::uint64_t time_ns, std::uint64_t events);
+  /// Of what is watched, when the next refresh is due.
+  [[nodiscard]] std::uint64_t next_ns() const { return next_ns_; }
   /// Whatever the interval says.
   void refresh(std::uint64_t time_ns, std::uint64_t events);
   /// Where there is no screen: the last view, as a table.
@@ -76,7 +78,7 @@ class TopShow {
   void take_screen();
   [[nodiscard]] bool take(const KeyPress& press);
   void draw();
-  void save();
+  void save_when_wanted();
 
   std::chrono::nanoseconds interval_;
   bool verbose_;
@@ -91,6 +93,7 @@ class TopShow {
   std::optional<TopView> newest_;  ///< while the picture stands
   bool changed_ = true;
   bool wants_screen_ = false;
+  bool wants_saving_ = false;  ///< a key may come in the middle of a walk, when there is nothing whole to be told
   std::uint64_t next_ns_ = 0;
   std::uint64_t shown_ns_ = 0;  ///< the time of the last refresh
 };

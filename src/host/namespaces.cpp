@@ -34,6 +34,8 @@ namespace closewatch {
 namespace {
 
 constexpr const char* own_namespace = "/proc/thread-self/ns/net";
+/// Processes, or sockets, between two calls back.
+constexpr std::size_t at_a_time = 64;
 constexpr std::string_view network_kind = "net:[";
 constexpr std::string_view mount_kind = "mnt:[";
 constexpr std::string_view socket_kind = "socket:[";
@@ -130,8 +132,8 @@ Descriptor open_of_socket(const Descriptor& socket) { return Descriptor{ioctl(so
 class Search {
  public:
   explicit Search(const std::filesystem::path& root) : root_(root), takes_all_(true) {}
-  Search(const std::filesystem::path& root, std::span<const std::uint32_t> inodes)
-      : root_(root), wanted_(inodes.begin(), inodes.end()) {}
+  Search(const std::filesystem::path& root, std::span<const std::uint32_t> inodes, std::function<void()> between)
+      : root_(root), wanted_(inodes.begin(), inodes.end()), between_(std::move(between)) {}
 
   NamespaceSearch run() && {
     look_at_own();
@@ -146,6 +148,10 @@ class Search {
 
  private:
   [[nodiscard]] bool done() const { return !takes_all_ && wanted_.empty(); }
+
+  void pause() {
+    if (between_ && ++looked_at_ % at_a_time == 0) between_();
+  }
 
   void take(NetworkNamespace found) {
     const bool is_wanted = takes_all_ ? seen_.insert(found.inode).second : wanted_.erase(found.inode) > 0;
@@ -163,6 +169,7 @@ class Search {
     for (const std::uint32_t pid : pids_) {
       if (done()) return;
       (this->*look)(pid);
+      pause();
     }
   }
 
@@ -223,6 +230,7 @@ class Search {
       if (holder.pid != pid) process = open_process(holder.pid);
       pid = holder.pid;
       if (process.is_open()) look_at_socket(process, holder);
+      pause();
     }
   }
 
@@ -268,6 +276,8 @@ class Search {
   std::vector<NetworkNamespace::Holder> sockets_;
   dev_t device_ = 0;  ///< that all namespaces are on
   bool hidden_ = false;
+  std::function<void()> between_;
+  std::size_t looked_at_ = 0;
 };
 
 /// Of what the path leads to by now, only a namespace is opened: opening a device or a FIFO can wait, or do something.
@@ -290,7 +300,8 @@ Descriptor open_namespace(const NetworkNamespace& where) {
 
 }  // namespace
 
-std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& root) {
+std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& root,
+                                                 const std::function<void()>& between) {
   std::vector<NetworkNamespace> found;
   std::set<std::uint32_t> seen;
   const auto take = [&](std::uint32_t inode, const std::filesystem::path& path) {
@@ -300,15 +311,20 @@ std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& ro
     if (const auto inode = inode_in(read_link(path).text(), network_kind)) take(*inode, path);
   };
   take_link(network_link(root / "proc/thread-self"));
-  for (const std::uint32_t pid : process_ids(root)) take_link(network_link(process_folder(root, pid)));
+  std::size_t looked_at = 0;
+  for (const std::uint32_t pid : process_ids(root)) {
+    take_link(network_link(process_folder(root, pid)));
+    if (between && ++looked_at % at_a_time == 0) between();
+  }
   each_mounted(root / "proc/self/mountinfo", take);
   return found;
 }
 
 std::vector<NetworkNamespace> every_namespace(const std::filesystem::path& root) { return Search{root}.run().found; }
 
-NamespaceSearch find_namespaces(const std::filesystem::path& root, std::span<const std::uint32_t> inodes) {
-  return Search{root, inodes}.run();
+NamespaceSearch find_namespaces(const std::filesystem::path& root, std::span<const std::uint32_t> inodes,
+                                const std::function<void()>& between) {
+  return Search{root, inodes, between}.run();
 }
 
 std::expected<std::uint32_t, Error> namespace_inode(const std::string& path) {

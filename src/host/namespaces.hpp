@@ -29,8 +29,10 @@ struct NetworkNamespace {
 };
 
 /// Every network namespace that a process is in, or that is mounted somewhere (`ip netns add`). The one of the caller
-/// comes first. Those that live by nothing but an open descriptor or socket are not among them.
-[[nodiscard]] std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& root);
+/// comes first. Those that live by nothing but an open descriptor or socket are not among them. `between` is called now
+/// and then: some 3 us a process.
+[[nodiscard]] std::vector<NetworkNamespace> network_namespaces(const std::filesystem::path& root,
+                                                               const std::function<void()>& between = {});
 
 struct NamespaceSearch {
   std::vector<NetworkNamespace> found;
@@ -43,8 +45,10 @@ struct NamespaceSearch {
 /// until all are found (some 3 us each). Only for what is still missing then, in one go: threads, mounts of other mount
 /// namespaces, open descriptors of namespaces, and at last each socket of each process (some 4 us each), of which we
 /// hold a second descriptor for that moment. Sockets take CAP_NET_ADMIN (SIOCGSKNS) and CAP_SYS_PTRACE (pidfd_getfd()).
-/// What lives by a descriptor on its way through a unix socket, or by an io_uring, is not found.
-[[nodiscard]] NamespaceSearch find_namespaces(const std::filesystem::path& root, std::span<const std::uint32_t> inodes);
+/// What lives by a descriptor on its way through a unix socket, or by an io_uring, is not found. `between` is called
+/// now and then.
+[[nodiscard]] NamespaceSearch find_namespaces(const std::filesystem::path& root, std::span<const std::uint32_t> inodes,
+                                              const std::function<void()>& between = {});
 
 /// All that can be found in these ways but by sockets, each of which would have to be held for a moment; our own first.
 [[nodiscard]] std::vector<NetworkNamespace> every_namespace(const std::filesystem::path& root);

@@ -231,6 +231,7 @@ std::expected<KernelSource, Error> KernelSource::load(const KernelSettings& sett
   bpf_map__set_max_entries(skeleton.maps.events, ring_size(settings.ring_bytes));
   configure(skeleton, settings);
   skeleton.rodata->config.observes_use = observes_use ? 1 : 0;
+  skeleton.rodata->config.rows_by_tables = state->by_tables ? 1 : 0;
 
   if (const int result = closewatch_bpf__load(&skeleton); result != 0)
     return std::unexpected(error_of("load the programs into the kernel", result));
@@ -308,8 +309,12 @@ std::expected<void, Error> KernelSource::run_walk(const bpf_link* link, const On
   std::size_t kept = 0;  // the head of a row that a read cut off
   for (;;) {
     const ssize_t length = ::read(iterator.get(), buffer.data() + kept, buffer.size() - kept);
-    if (length < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (length < 0) return std::unexpected(error_of("walk the sockets", errno));
+    if (length < 0) {
+      const int error = errno;
+      if (error != EINTR && error != EAGAIN) return std::unexpected(error_of("walk the sockets", error));
+      if (error == EAGAIN) between();  // it has let go of us (lets_go()), and goes on
+      continue;
+    }
     if (length == 0) break;
     std::span<const std::byte> bytes{buffer.data(), kept + static_cast<std::size_t>(length)};
     while (bytes.size() >= sizeof(cw_header)) {
@@ -357,9 +362,30 @@ std::expected<void, Error> KernelSource::walk_sockets(bool census, const Everywh
   skeleton.bss->census = census ? 1 : 0;
   if (auto walked = run_walk(state_->files_walk.get(), on_record, between); !walked) return walked;
   if (!state_->by_tables) return walk_rows(state_->sockets_walk.get(), on_record, between);
-  if (auto walked = everywhere([&] { return walk_rows(state_->rows_of_tables.get(), on_record, between); }); !walked)
-    return walked;
-  return walk_rows(state_->rows_of_files.get(), on_record, between);
+  const Namespaces held = namespaces_held();
+  const auto entered = everywhere(held, [&] { return walk_rows(state_->rows_of_tables.get(), on_record, between); });
+  if (!entered) return std::unexpected(entered.error());
+  const bool met_all = skeleton.bss->beyond_tables != skeleton.bss->walk &&
+                       std::includes(entered->begin(), entered->end(), held.begin(), held.end());
+  return met_all ? std::expected<void, Error>{} : walk_rows(state_->rows_of_files.get(), on_record, between);
+}
+
+/// Those that the last walk of the descriptors has met; others are forgotten.
+KernelSource::Namespaces KernelSource::namespaces_held() {
+  Namespaces held;
+  Namespaces left;
+  const int map = bpf_map__fd(state_->skeleton->maps.held_in);
+  std::uint32_t netns = 0;
+  const std::uint32_t* before = nullptr;
+  while (held.size() + left.size() < CW_NAMESPACES && bpf_map_get_next_key(map, before, &netns) == 0) {
+    std::uint32_t walk = 0;
+    const bool is_held = bpf_map_lookup_elem(map, &netns, &walk) == 0 && walk == state_->skeleton->bss->walk;
+    (is_held ? held : left).push_back(netns);
+    before = &netns;
+  }
+  for (const std::uint32_t gone : left) bpf_map_delete_elem(map, &gone);
+  std::sort(held.begin(), held.end());
+  return held;
 }
 
 KernelLosses KernelSource::losses() const {

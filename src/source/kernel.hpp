@@ -53,8 +53,11 @@ class KernelSource {
  public:
   using OnRecord = std::function<void(std::span<const std::byte>)>;
   using OnMessage = std::function<void(const std::string&)>;
-  /// Runs what it is given inside each network namespace that it can enter.
-  using Everywhere = std::function<std::expected<void, Error>(const std::function<std::expected<void, Error>()>& walk)>;
+  using Walk = std::function<std::expected<void, Error>()>;
+  using Namespaces = std::vector<std::uint32_t>;  ///< inodes, in order
+  /// Runs `walk` inside each network namespace that it can enter, and looks for a way into those that are `held`, too:
+  /// a process has a socket there. Returns those that it was in.
+  using Everywhere = std::function<std::expected<Namespaces, Error>(const Namespaces& held, const Walk& walk)>;
 
   /// Opens, configures and loads; nothing is attached yet. `on_message` gets libbpf's own warnings, for -v.
   [[nodiscard]] static std::expected<KernelSource, Error> load(const KernelSettings& settings, OnMessage on_message);
@@ -107,6 +110,7 @@ class KernelSource {
                                       const std::function<void()>& between);
   std::expected<void, Error> walk_rows(const bpf_link* link, const OnRecord& on_record,
                                        const std::function<void()>& between);
+  Namespaces namespaces_held();
   std::unique_ptr<State> state_;
 };
 

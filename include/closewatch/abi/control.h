@@ -34,6 +34,9 @@ struct cw_exit_key {
   __u32 reserved;
 };
 
+/* Network namespaces in which a walk of the descriptors has met sockets. */
+#define CW_NAMESPACES 65536
+
 struct cw_comm_key {
   char comm[16]; /* padded with zeroes */
 };
@@ -53,6 +56,8 @@ struct cw_config {
   __u32 comms;
   __u32 observes_use; /* reads and writes are seen (Linux 6.3) */
   __u32 stacks;       /* keep user stacks */
+  __u32 rows_by_tables; /* rows are told by the tables of each network namespace */
+  __u32 reserved;
 };
 
 #endif
