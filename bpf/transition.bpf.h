@@ -50,17 +50,29 @@ static __always_inline enum cw_call releasing_call(struct sock *sk, const struct
   return CW_CALL_NONE;
 }
 
+static __always_inline int has_had_it(const struct task_struct *task, const struct socket_state *state) {
+  __u32 tgid = (__u32)task->tgid;
+
+  if (tgid == state->owner.tgid || tgid == state->opener_tgid)
+    return 1;
+  for (int i = 0; i < CW_USERS; i++)
+    if (tgid == state->users[i].tgid)
+      return 1;
+  return 0;
+}
+
 /*
  * Whoever looks at another's descriptors (an iterator over them, ours among these, or /proc/PID/fdinfo) holds each file
  * for that moment: a close() meanwhile leaves the last reference, and with it the close, to him, in his read(). He is
- * never its closer. We hold some elsewhere too, and are to be told from others there.
+ * never its closer. A thread that reads what another thread of its process closes may be; so is who is killed in a
+ * read(), which stays the call that he was in. We hold some elsewhere too.
  */
-static __always_inline int only_looks(struct task_struct *task) {
+static __always_inline int only_looks(struct task_struct *task, const struct socket_state *state) {
 #ifdef NR_READ
   struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
   long called = syscall_of(regs);
 
-  if (called == NR_READ || called == NR_PREAD64)
+  if ((called == NR_READ || called == NR_PREAD64) && !(task->flags & PF_EXITING) && !has_had_it(task, state))
     return 1;
 #endif
   return (__u32)task->tgid == walker;
@@ -414,7 +426,7 @@ static __always_inline int on_transition(void *ctx, struct sock *sk, int from, i
   gather_tcp(state, sk, tp);
   task = bpf_get_current_task_btf();
   *(volatile __u8 *)&state->call = (__u8)call_of(sk, task, state, change.error);
-  if (called(state) && !only_looks(task)) {
+  if (called(state) && !only_looks(task, state)) {
     process_of(task, &change.current);
     keep_owner(state, task, &change);
     if (state->matched)
@@ -488,7 +500,7 @@ static __always_inline int on_destroy(struct sock *sk) {
   record->cookie = bpf_get_socket_cookie(sk);
   __builtin_memset(record->reserved, 0, sizeof(record->reserved));
   task = bpf_get_current_task_btf();
-  if ((task->flags & PF_KTHREAD) || only_looks(task)) {
+  if ((task->flags & PF_KTHREAD) || only_looks(task, state)) {
     __builtin_memset(&record->actor, 0, sizeof(record->actor));
     record->call = CW_CALL_CLOSE;
   } else {

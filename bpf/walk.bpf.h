@@ -169,15 +169,14 @@ static __always_inline int may_want_row(__u8 now) {
 
 /* Where its row is to come from. */
 static __always_inline void note_place(const struct sock *sk, __u8 now) {
-  __u32 netns, *known, number = walk;
+  __u32 netns = sk->__sk_common.skc_net.net->ns.inum, *known, number = walk;
 
-  if (!config.rows_by_tables || !may_want_row(now))
+  if (config.netns && netns != config.netns)
     return;
   if (now == TCP_CLOSE) {
     beyond_tables = number;
     return;
   }
-  netns = sk->__sk_common.skc_net.net->ns.inum;
   known = bpf_map_lookup_elem(&held_in, &netns);
   if (known)
     *known = number;
@@ -206,14 +205,13 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
   __u8 now = sk->__sk_common.skc_state;
   struct socket_state *state = state_of_held(sk, now);
   struct cw_process holder;
-  __u8 matched = 0;
+  __u8 matched = 0, others = 0;
 
   if (!state) {
     if (census && now == TCP_CLOSE)
       tell_bound(seq, sk);
     return 0;
   }
-  note_place(sk, now);
   process_of(task, &holder);
   if (filters_processes())
     matched = (__u8)matches_process(task, &holder);
@@ -224,7 +222,11 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
     state->met_state = now;
   } else {
     meet_other(sk, task, &holder, matched);
+    others = 1;
   }
+  /* A walk over rows settles whose it is, too. */
+  if (config.rows_by_tables && (others || may_want_row(now)))
+    note_place(sk, now);
   switch (now) {
   case TCP_CLOSE_WAIT:
   case TCP_CLOSE:

@@ -139,9 +139,13 @@ void Session::serve_companions(std::span<const pollfd> entries) {
     if (const short come = entries[at].revents; come != 0) ended_ = !companions_[at].come(come);
 }
 
-// A key is answered with what was shown before: in the middle of a walk there is nothing to be told yet.
 void Session::attend() {
   drain();
+  attend_companions();
+}
+
+// A key is answered with what was shown before: in the middle of a walk there is nothing to be told yet.
+void Session::attend_companions() {
   std::vector<pollfd> entries;
   add_companions(entries);
   if (!entries.empty() && poll(entries.data(), entries.size(), 0) > 0) serve_companions(entries);
@@ -250,8 +254,9 @@ void Session::sweep_when_due() {
 bool Session::gives_way() {
   if (!next_frame_ || gave_way_) return false;
   const std::uint64_t frame_ns = next_frame_();
+  if (frame_ns <= now_ns()) return true;  // it comes in one of the next rounds
   gave_way_ = now_ns() + sweep_took_ns_ > frame_ns;
-  if (gave_way_) next_sweep_ns_ = std::max(next_sweep_ns_, frame_ns);
+  if (gave_way_) next_sweep_ns_ = frame_ns;
   return gave_way_;
 }
 
@@ -285,10 +290,13 @@ std::expected<void, Error> Session::walk(Walk what, bool with_census) {
   return {};
 }
 
-// Whoever is met for the first time is looked up, and there may be thousands of them.
+// Whoever is met for the first time is looked up, and there may be thousands of them. What happens meanwhile is newer
+// than the rows that are still to come, and is looked at behind them.
 void Session::take_row(std::span<const std::byte> bytes) {
   feed_.take_record(bytes);
-  if (++rows_ % rows_at_a_time == 0) attend();
+  if (++rows_ % rows_at_a_time != 0) return;
+  hold();
+  attend_companions();
 }
 
 // On a screen all are told anew as soon as may be; elsewhere how they grow is told at the end, with whoever has begun

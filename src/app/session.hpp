@@ -139,6 +139,7 @@ class Session {
   void serve_companions(std::span<const pollfd> entries);
   /// Now and then while something takes long: to the ring first.
   void attend();
+  void attend_companions();
   bool drain();
   /// Until nothing is left in the ring of what was there at the call; what comes meanwhile may stay.
   void drain_all();

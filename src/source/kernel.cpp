@@ -344,12 +344,16 @@ bool KernelSource::walks_by_tables() const { return state_->by_tables; }
 std::expected<void, Error> KernelSource::walk_rows(const bpf_link* link, const OnRecord& on_record,
                                                    const std::function<void()>& between) {
   std::atomic_ref refused{state_->skeleton->bss->counters.rows_refused};
-  for (int pass = 0; pass < passes_at_most; ++pass) {
-    const std::uint64_t before = refused.load();
-    if (auto walked = run_walk(link, on_record, between); !walked) return walked;
+  // Events are newer than the rows that wait: these are told first.
+  const auto between_rows = [&] {
     state_->row_round = {&on_record, std::numeric_limits<std::size_t>::max(), 0, nullptr};
     ring_buffer__consume(state_->rows.get());
     between();
+  };
+  for (int pass = 0; pass < passes_at_most; ++pass) {
+    const std::uint64_t before = refused.load();
+    if (auto walked = run_walk(link, on_record, between_rows); !walked) return walked;
+    between_rows();
     if (refused.load() == before) return {};
   }
   return std::unexpected(error_of("walk all sockets", EOVERFLOW));

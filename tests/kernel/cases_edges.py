@@ -389,8 +389,8 @@ def messages_share_a_slow_pipe(stage):
         flooding = threading.Thread(target=flood, args=(stage, 20000), daemon=True)
         flooding.start()
         while flooding.is_alive():
-            read_some(reading, data)
             demand("pipe_write" not in Path(f"/proc/{traced.pid}/wchan").read_text(), "it waits for the pipe")
+            read_some(reading, data)
             time.sleep(0.002)
         time.sleep(0.3)
         reader = threading.Thread(target=read_all, args=(reading, data), daemon=True)
