@@ -17,7 +17,8 @@ from pathlib import Path
 
 import compare
 from case import Case
-from cases_flood import at_rest, kernel_transitions, must_agree, name_is_wrong, read_counter, start_counter, story
+from cases_flood import (ROOMY, at_rest, kernel_transitions, must_agree, name_is_wrong, read_counter, start_counter,
+                         story)
 from cases_innocent import INNOCENTS
 from cases_leak import LEAKS
 from harness import SS_STATES, Failure, poll
@@ -210,9 +211,10 @@ LINE = re.compile(rb"^\d\d:\d\d:\d\d (?!.* lost )")
 def slow_reader(stage, json_lines):
     """The reader stops for the flood, and reads on then. The run's recording has the same lines in full."""
     shown = ("--events", "transition,closed,gap,bye")
-    whole = stage.start_watch(*shown, json_lines=json_lines)  # tells when the flood has come to rest
+    whole = stage.start_watch(*shown, *ROOMY, json_lines=json_lines)  # tells when the flood has come to rest
     form, recording = ["--json"] if json_lines else [], stage.folder / "slow.cwr"
-    words = stage.closewatch("trace", *form, "--netns", stage.netns[""].path, "--record", str(recording), *shown)
+    words = stage.closewatch("trace", *form, "--netns", stage.netns[""].path, "--record", str(recording), *ROOMY,
+                             *shown)
     errors = stage.folder / "slow.stderr"
     slow = stage.spawn(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors.open("wb"))
     poll(lambda: b"watching" in errors.read_bytes(), "the slow one to watch")
