@@ -13,6 +13,5 @@ NAMES = {"leak_forgotten", "leak_forgotten_connecting", "leak_one_of_two_descrip
          "leak_inherited_exec", "leak_dead_by_reset", "innocent_stale_pool", "innocent_full_accept_queue",
          "innocent_passed_on", "innocent_spliced", "innocent_copy_in_a_child", "innocent_refused", "innocent_in_flight",
          "innocent_peeking", "innocent_full_window", "innocent_peer_vanished"}
-TOGETHER = Gathering([replace(workload) for workload in (*LEAKS, *INNOCENTS) if workload.name in NAMES], seconds=7,
-                     at_leisure=True)
+TOGETHER = Gathering([replace(workload) for workload in (*LEAKS, *INNOCENTS) if workload.name in NAMES], seconds=7)
 CASES = [Case(f"few_{case.name}", play=case.play, netns=case.netns) for case in TOGETHER.cases()]
