@@ -172,13 +172,15 @@ void end_with(int parent) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(1);  // it may have ended before
 }
 
+// The command line first: whoever is met by the new name is not looked up with the old line.
 void rename_to(const char* name, CommandLine line) {
-  prctl(PR_SET_NAME, name);
   const std::string_view text = name;
-  if (text.size() >= line.size) return;
-  // Zeroes to its end: without one there the kernel would take the environment for a part of it.
-  std::memset(line.words, 0, line.size);
-  std::memcpy(line.words, text.data(), text.size());
+  if (text.size() < line.size) {
+    // Zeroes to its end: without one there the kernel would take the environment for a part of it.
+    std::memset(line.words, 0, line.size);
+    std::memcpy(line.words, text.data(), text.size());
+  }
+  prctl(PR_SET_NAME, name);
 }
 
 }  // namespace closewatch::demo
