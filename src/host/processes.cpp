@@ -57,9 +57,11 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
   ProcessStat stat;
   stat.comm = text.substr(opening + 1, bracket - opening - 1);
   text.remove_prefix(bracket + 1);
-  // From here on: field 3 (state), 4 (parent) … 22 (start time).
+  // From here on: field 3 (state), 4 (parent), 14 and 15 (CPU time in user and kernel mode) … 22 (start time).
   constexpr std::size_t state_field = 3;
   constexpr std::size_t parent_field = 4;
+  constexpr std::size_t user_time_field = 14;
+  constexpr std::size_t kernel_time_field = 15;
   constexpr std::size_t start_field = 22;
   std::size_t field = 2;
   while (!text.empty()) {
@@ -75,6 +77,10 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
       const auto parent = whole_number<std::uint32_t>(word);
       if (!parent) return std::nullopt;
       stat.parent = *parent;
+    } else if (field == user_time_field || field == kernel_time_field) {
+      const auto used = whole_number<std::uint64_t>(word);
+      if (!used) return std::nullopt;
+      stat.cpu_ticks += *used;
     } else if (field == start_field) {
       const auto start = whole_number<std::uint64_t>(word);
       if (!start) return std::nullopt;

@@ -20,6 +20,7 @@ struct ProcessStat {
   std::string comm;
   char state = '?';  ///< R, S, D, Z …
   std::uint32_t parent = 0;
+  std::uint64_t cpu_ticks = 0;  ///< computed by all its threads, also by those that have ended
   std::uint64_t start_ticks = 0;
 };
 [[nodiscard]] std::optional<ProcessStat> parse_stat(std::string_view text);

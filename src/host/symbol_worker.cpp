@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host/symbol_worker.hpp"
 
+#include "host/machine.hpp"
+#include "host/processes.hpp"
 #include "host/recent.hpp"
 #include "host/symbol_message.hpp"
+
+#include <closewatch/core/types.hpp>
 
 #include <fcntl.h>
 #include <grp.h>
@@ -19,12 +23,21 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <string>
+#include <string_view>
 
 namespace closewatch {
 namespace {
 
-constexpr int answer_ms = 3000;
+using std::chrono::milliseconds;
+
+/// What one question about a file may cost.
+constexpr milliseconds most_work{3000};
+/// Where others leave it no CPU: whoever asks waits as long.
+constexpr milliseconds longest_wait{30'000};
+constexpr milliseconds between_looks{100};
 /// Workers that may end over a file: somebody who writes such files could write any number.
 constexpr std::uint64_t most_failures = 8;
 constexpr std::size_t most_modules = 64;
@@ -107,12 +120,37 @@ CodePlace place_in(ElfModule& module, std::uint64_t file_offset) {
   work();
 }
 
-std::optional<CodePlace> answer(int socket) {
-  pollfd wanted{socket, POLLIN, 0};
-  int ready = 0;
-  do ready = poll(&wanted, 1, answer_ms);
-  while (ready < 0 && errno == EINTR);
-  if (ready <= 0) return std::nullopt;
+milliseconds computed(const ProcessStat& stat) {
+  return std::chrono::duration_cast<milliseconds>(std::chrono::nanoseconds{stat.cpu_ticks * ns_per_tick});
+}
+
+/// Empty where it cannot be seen (hidepid).
+std::optional<ProcessStat> stat_of(pid_t worker) {
+  const auto text = read_file(process_folder("/", static_cast<std::uint32_t>(worker)) / "stat");
+  return text ? parse_stat(*text) : std::nullopt;
+}
+
+/// Whether it answers before it has computed, or waited for the file, for too long. What other programs keep it waiting
+/// is not the file's doing: on a machine in trouble that can be seconds for a millisecond's work.
+bool answers(pid_t worker, int socket) {
+  std::optional<ProcessStat> before;
+  milliseconds blocked{0};
+  for (milliseconds waited{0}; waited < longest_wait; waited += between_looks) {
+    pollfd wanted{socket, POLLIN, 0};
+    const int ready = poll(&wanted, 1, static_cast<int>(between_looks.count()));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return false;
+    const auto now = stat_of(worker);
+    if (!before) before = now;
+    if (!now || now->state != 'R') blocked += between_looks;
+    const milliseconds worked = now ? computed(*now) - computed(*before) : milliseconds{0};
+    if (blocked + worked >= most_work) return false;
+  }
+  return false;
+}
+
+std::optional<CodePlace> answer(pid_t worker, int socket) {
+  if (!answers(worker, socket)) return std::nullopt;
   std::string packet(reply_limit, '\0');
   const ssize_t length = recv(socket, packet.data(), packet.size(), MSG_DONTWAIT);
   if (length <= 0) return std::nullopt;
@@ -131,7 +169,7 @@ std::optional<CodePlace> SymbolWorker::ask(const FileKey& key, int fd, std::uint
     stop();
     if (!start() || !send_request(socket_.get(), request, fd)) return std::nullopt;
   }
-  if (auto place = answer(socket_.get())) return place;
+  if (auto place = answer(pid_, socket_.get())) return place;
   stop();
   ++failed_;
   return std::nullopt;

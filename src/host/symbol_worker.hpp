@@ -35,7 +35,8 @@ class SymbolWorker {
   SymbolWorker& operator=(const SymbolWorker&) = delete;
   ~SymbolWorker();
 
-  /// Starts it where it does not run. Takes as long as the file is large, three seconds at most.
+  /// Starts it where it does not run. Takes as long as the file is large: three seconds of its work or its waiting for
+  /// the file at most, and thirty where other programs leave it no CPU.
   /// Empty where it ended over this file, or could not be asked.
   [[nodiscard]] std::optional<CodePlace> ask(const FileKey& key, int fd, std::uint64_t file_offset);
 

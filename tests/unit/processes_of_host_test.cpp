@@ -34,6 +34,7 @@ TEST_CASE("stat: the name may hold anything", "[host]") {
     const auto stat = parse_stat(stat_of(name));
     REQUIRE(stat);
     CHECK(stat->parent == 17);
+    CHECK(stat->cpu_ticks == 5 + 6);
     CHECK(stat->start_ticks == 123456);
   }
 }

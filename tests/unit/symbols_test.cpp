@@ -11,13 +11,16 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 
@@ -106,6 +109,48 @@ class Child {
  private:
   pid_t pid_ = -1;
   int input_ = -1;
+};
+
+/// The one child of this thread: the worker, once it has been asked.
+int worker_of_this_thread() {
+  int worker = 0;
+  std::ifstream{"/proc/self/task/" + std::to_string(gettid()) + "/children"} >> worker;
+  REQUIRE(worker > 0);
+  return worker;
+}
+
+/// Leaves a process no CPU for a while: it may run where another is busy, and only when that one is not.
+class Starved {
+ public:
+  Starved(pid_t process, std::chrono::milliseconds how_long) {
+    cpu_set_t ours;
+    REQUIRE(sched_getaffinity(0, sizeof(ours), &ours) == 0);
+    std::size_t cpu = 0;
+    while (!CPU_ISSET(cpu, &ours)) ++cpu;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    const sched_param none{};
+    REQUIRE(sched_setaffinity(process, sizeof(one), &one) == 0);
+    REQUIRE(sched_setscheduler(process, SCHED_IDLE, &none) == 0);
+    busy_ = fork();
+    if (busy_ != 0) return;
+    sched_setaffinity(0, sizeof(one), &one);
+    setpriority(PRIO_PROCESS, 0, -20);
+    const auto end = std::chrono::steady_clock::now() + how_long;
+    while (std::chrono::steady_clock::now() < end) {
+    }
+    _exit(0);
+  }
+  Starved(const Starved&) = delete;
+  Starved& operator=(const Starved&) = delete;
+  ~Starved() {
+    kill(busy_, SIGKILL);
+    waitpid(busy_, nullptr, 0);
+  }
+
+ private:
+  pid_t busy_ = -1;
 };
 
 }  // namespace
@@ -315,15 +360,34 @@ TEST_CASE("symbols: a worker that was ended is started anew", "[host][symbols]")
   Symbols symbols{"/"};
   const std::uint64_t address = address_of(&known_function) + within;
   const Frame frame = look_up_one(symbols, self(), address);
-  const std::string children = "/proc/self/task/" + std::to_string(gettid()) + "/children";
-  int worker = 0;
-  std::ifstream{children} >> worker;
-  REQUIRE(worker > 0);
+  const int worker = worker_of_this_thread();
   REQUIRE(kill(worker, SIGKILL) == 0);
   siginfo_t info{};
   REQUIRE(waitid(P_PID, static_cast<id_t>(worker), &info, WEXITED | WNOWAIT) == 0);
   CHECK(look_up_one(symbols, self(), address + 1).function == frame.function);
   CHECK(symbols.failed() == 0);
+}
+
+TEST_CASE("symbols: a worker that others leave no CPU is waited for", "[host][symbols]") {
+  Symbols symbols{"/"};
+  void* libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+  REQUIRE(libc != nullptr);
+  const auto elsewhere = reinterpret_cast<std::uint64_t>(dlsym(libc, "getppid")) + within;
+  dlclose(libc);
+  CHECK(!look_up_one(symbols, self(), elsewhere).build_id.empty());
+  // Longer than any file may take.
+  const Starved starved{worker_of_this_thread(), std::chrono::seconds{4}};
+  CHECK(!look_up_one(symbols, self(), address_of(&known_function) + within).function.empty());
+  CHECK(symbols.failed() == 0);
+}
+
+TEST_CASE("symbols: a worker that waits for ever is given up", "[host][symbols]") {
+  Symbols symbols{"/"};
+  const std::uint64_t address = address_of(&known_function) + within;
+  CHECK(!look_up_one(symbols, self(), address).function.empty());
+  REQUIRE(kill(worker_of_this_thread(), SIGSTOP) == 0);
+  CHECK(look_up_one(symbols, self(), address + 1).function.empty());
+  CHECK(symbols.failed() == 1);
 }
 
 TEST_CASE("symbols: a program that breaks its reader costs its own names alone", "[host][symbols]") {
