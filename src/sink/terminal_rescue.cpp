@@ -12,7 +12,35 @@
 namespace closewatch {
 namespace {
 
-constexpr std::array ending{SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGINT, SIGTERM, SIGHUP};
+/// Numbers of signals, with those of real time (signal(7)).
+constexpr int signals = 65;
+
+/// Those that end whoever has no handler, and can be caught.
+constexpr bool is_ending(int signal) {
+  switch (signal) {
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGCONT:
+    case SIGCHLD:
+    case SIGURG:
+    case SIGWINCH: return false;
+    default: return true;
+  }
+}
+
+/// Those that say that we are broken: whoever handles them (a sanitizer) gets them behind us.
+constexpr bool is_crash(int signal) {
+  return signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL;
+}
+
+template <typename Do>
+void for_each_ending(const Do& act) {
+  for (int signal = 1; signal < signals; ++signal)
+    if (is_ending(signal)) act(signal);
+}
 
 /// A signal handler is given nothing: what it needs has to lie ready.
 struct Rescue {
@@ -22,21 +50,23 @@ struct Rescue {
   std::array<char, 512> bytes{};
   std::size_t length = 0;
   alignas(16) std::array<std::byte, 65'536> stack{};
-  std::array<struct sigaction, ending.size()> actions{};  ///< as they were, in the order of `ending`
+  std::array<struct sigaction, signals> actions{};  ///< as they were
 };
 Rescue rescue;
 
+struct sigaction& before_of(int signal) { return rescue.actions[static_cast<std::size_t>(signal)]; }
+
 void put_back_actions() {
-  for (std::size_t at = 0; at < ending.size(); ++at) sigaction(ending[at], &rescue.actions[at], nullptr);
+  for_each_ending([](int signal) { sigaction(signal, &before_of(signal), nullptr); });
 }
 
 void on_ending(int signal, siginfo_t* info, void*);
 
 /// Whoever kept the actions while ours were there (ncurses' are put back so) has put ours back: to take those for what
 /// was before would have them raise the signal to themselves without end.
-void take_as_before(std::size_t at) {
-  struct sigaction& action = rescue.actions[at];
-  sigaction(ending[at], nullptr, &action);
+void take_as_before(int signal) {
+  struct sigaction& action = before_of(signal);
+  sigaction(signal, nullptr, &action);
   if ((action.sa_flags & SA_SIGINFO) == 0 || action.sa_sigaction != on_ending) return;
   action = {};
   action.sa_handler = SIG_DFL;
@@ -71,7 +101,7 @@ void rescue_terminal(int display, const termios& before, std::string_view bytes)
   rescue.before = before;
   rescue.length = std::min(bytes.size(), rescue.bytes.size());
   std::copy_n(bytes.begin(), rescue.length, rescue.bytes.begin());
-  for (std::size_t at = 0; at < ending.size(); ++at) take_as_before(at);
+  for_each_ending(take_as_before);
   rescue.armed = 1;
   // A stack that has overflown has no room for a handler. What is there already (a sanitizer's) serves as well.
   stack_t stack{};
@@ -83,8 +113,11 @@ void rescue_terminal(int display, const termios& before, std::string_view bytes)
   action.sa_sigaction = on_ending;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  for (std::size_t at = 0; at < ending.size(); ++at)
-    if (rescue.actions[at].sa_handler != SIG_IGN) sigaction(ending[at], &action, nullptr);
+  for_each_ending([&](int signal) {
+    const auto handler = before_of(signal).sa_handler;
+    // What is handled, or ignored, ends nobody.
+    if (handler == SIG_DFL || (is_crash(signal) && handler != SIG_IGN)) sigaction(signal, &action, nullptr);
+  });
 }
 
 // Output that was stopped goes on when the terminal forgets how to stop it (n_tty_set_termios()). tcflow() starts only
