@@ -67,6 +67,31 @@ Board* shared_board() {
   _exit(0);
 }
 
+/// Until closewatch says that it is over. Whoever is ended meanwhile, and not by itself, is told of.
+void watch_over(int channel, const std::vector<pid_t>& programs) {
+  std::vector<Descriptor> lives;
+  std::vector<pollfd> entries{{channel, POLLIN, 0}};
+  for (const pid_t pid : programs) {
+    lives.emplace_back(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    entries.push_back({lives.back().get(), POLLIN, 0});
+  }
+  for (;;) {
+    if (poll(entries.data(), entries.size(), -1) < 0 && errno != EINTR) return;
+    // No word but the end comes.
+    if (entries[0].revents != 0) return;
+    for (std::size_t at = 0; at < programs.size(); ++at) {
+      pollfd& life = entries[at + 1];
+      if (life.revents == 0) continue;
+      life = {-1, 0, 0};
+      siginfo_t end{};
+      // It is left to be waited for, so that nobody else has its pid when the others are ended.
+      if (waitid(P_PID, static_cast<id_t>(programs[at]), &end, WEXITED | WNOWAIT) == 0 && end.si_code != CLD_EXITED)
+        tell(channel, std::string{roles[at].name} + " was ended by somebody else (signal " +
+                          std::to_string(end.si_status) + ")");
+    }
+  }
+}
+
 [[noreturn]] void manage(int channel, pid_t parent, CommandLine line) {
   end_with(parent);
   rename_to(manager_name, line);
@@ -97,8 +122,7 @@ Board* shared_board() {
     }
     programs.push_back(pid);
   }
-  // No word but the end comes.
-  static_cast<void>(told(channel, 0));
+  watch_over(channel, programs);
   end_all(programs);
 }
 
@@ -138,9 +162,11 @@ std::vector<std::string> Cast::end() {
   if (pid_ < 0) return troubles;
   // What they say from here on is of each other's end.
   while (auto text = told(channel_.get(), MSG_DONTWAIT)) troubles.push_back(*std::move(text));
-  shutdown(channel_.get(), SHUT_RDWR);
   constexpr int patience_ms = 2000;
   pollfd entry{pidfd_.get(), POLLIN, 0};
+  if (troubles.empty() && poll(&entry, 1, 0) > 0)
+    troubles.emplace_back("the demo's first process was ended by somebody else, and its programs with it");
+  shutdown(channel_.get(), SHUT_RDWR);
   // One that was stopped does not hear; the others end with it.
   if (poll(&entry, 1, patience_ms) <= 0) kill(pid_, SIGKILL);
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {

@@ -191,12 +191,28 @@ def stopped(stage):
 
 
 def manager_killed(stage):
-    """Somebody ends the manager: what is watched is gone, and the report is given all the same."""
+    """Somebody ends the manager: what is watched is gone, the report is given all the same, and why is said."""
     watch = start(stage, "-d", "1h", "--json")
     pids = cast(stage)
     os.kill(next(pid for pid, name in pids.items() if name == "demo"), signal.SIGKILL)
     poll(lambda: not any(map(alive, pids)), "the end of all of them")
-    demand(watch.stop() == 0, f"status {watch.process.returncode}: {watch.stderr()}")
+    demand(watch.stop() == 1, f"status {watch.process.returncode}: {watch.stderr()}")
+    demand("the demo's first process was ended by somebody else" in watch.stderr(), watch.stderr())
+    document(watch, status=1)
+    nothing_left(stage, pids)
+
+
+def program_killed(stage):
+    """Or one of the programs: its row is gone, and what has become of it is said."""
+    watch = start(stage, "-d", "1h", "--json")
+    pids = cast(stage)
+    pid = next(pid for pid, name in pids.items() if name == "demo-forgets")
+    os.kill(pid, signal.SIGKILL)
+    poll(lambda: not alive(pid), "its end")
+    demand(watch.stop() == 1, f"status {watch.process.returncode}: {watch.stderr()}")
+    demand("demo-forgets was ended by somebody else (signal 9)" in watch.stderr(), watch.stderr())
+    demand("first process" not in watch.stderr(), watch.stderr())
+    document(watch, status=1)
     nothing_left(stage, pids)
 
 
@@ -315,6 +331,7 @@ CASES = [
     Case("demo_killed", play=ended_by(signal.SIGKILL, gives_report=False)),
     Case("demo_stopped_programs", play=stopped),
     Case("demo_manager_killed", play=manager_killed),
+    Case("demo_program_killed", play=program_killed),
     Case("demo_closed_output", play=closed_output),
     Case("demo_on_a_screen", play=on_a_screen),
     Case("demo_interrupted_on_a_screen", play=interrupted_on_a_screen),
