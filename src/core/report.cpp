@@ -282,9 +282,14 @@ std::uint64_t aborts(const Findings& findings) {
 }
 
 bool runs_out(const DescriptorUse& use) {
-  constexpr double near_seconds = 86'400;
+  constexpr double day = 86'400;
+  constexpr double at_once = 600;
+  constexpr std::uint64_t notable = 16;  // one in so many
   if (use.soft_limit == 0) return false;
-  return (use.seconds_left && *use.seconds_left < near_seconds) || use.open >= use.soft_limit - use.soft_limit / 10;
+  // A server that has begun to work gets more of them for a while, and then has enough: what that may come to in hours
+  // is no news.
+  const double near = use.open >= use.soft_limit / notable ? day : at_once;
+  return (use.seconds_left && *use.seconds_left < near) || use.open >= use.soft_limit - use.soft_limit / 10;
 }
 
 std::uint64_t leaked(const Report& report) {

@@ -137,7 +137,7 @@ std::string holders(const std::vector<Holder>& holders, std::uint64_t in_all, bo
 std::string none_left(double in_seconds) {
   constexpr double second_ns = 1e9;
   if (in_seconds <= 0) return "none left";
-  return "none left in " + duration_text(static_cast<std::uint64_t>(in_seconds * second_ns));
+  return "used up in " + duration_text(static_cast<std::uint64_t>(in_seconds * second_ns));
 }
 
 std::string descriptors(const DescriptorUse& use) {

@@ -41,10 +41,10 @@ namespace closewatch::words {
 /// "pid 812 server"
 [[nodiscard]] std::string mention(const Identity& process, bool utf8);
 
-/// "none left in 5.6h", "none left"
+/// "used up in 5.6h", "none left"
 [[nodiscard]] std::string none_left(double in_seconds);
 
-/// "88 of 20000 in use, none left in 5.6h at this rate", the latter where they grow.
+/// "88 of 20000 in use, used up in 5.6h at this rate", the latter where they grow.
 [[nodiscard]] std::string descriptors(const DescriptorUse& use);
 
 /// The file name of a path.

@@ -74,8 +74,8 @@ std::string descriptors_line(const ProcessReport& process, bool utf8) {
   const std::string who = words::mention(process.process->identity, utf8);
   if (!use.seconds_left)
     return fmt::format(FMT_COMPILE("Descriptors: {} of {} in use by {}."), use.open, use.soft_limit, who);
-  return fmt::format(FMT_COMPILE("Descriptors: {} for {}, {} of {} in use."), words::none_left(*use.seconds_left), who,
-                     use.open, use.soft_limit);
+  return fmt::format(FMT_COMPILE("Descriptors: {} {} {}, {} of {} in use."), words::none_left(*use.seconds_left),
+                     *use.seconds_left > 0 ? "by" : "for", who, use.open, use.soft_limit);
 }
 
 }  // namespace

@@ -117,7 +117,7 @@ server *:8080              1         37     37     0   77.0s         0  812/1024
     *:8080 ← *, held by descriptors 43, 42, 41 and 34 more of pid 900 server
     77.0s 10.0.0.7:8080 ← 10.0.0.9:40037, descriptor 43 of pid 900 server
     76.0s 10.0.0.7:8080 ← 10.0.0.9:40036, descriptor 42 of pid 900 server
-  descriptors: 812 of 1024 in use, none left in 3.4h at this rate
+  descriptors: 812 of 1024 in use, used up in 3.4h at this rate
 )");
 }
 
@@ -138,7 +138,7 @@ server                   900          1      1     0  ≥41.0s         0  812/10
     close(). Call close() on every way out once a read has returned 0, the error
     paths included; neither keepalive nor any sysctl cures CLOSE_WAIT.
     ≥41.0s 10.0.0.7:8080 ← 10.0.0.9:40001, descriptor 7 of pid 900 server
-  descriptors: 812 of 1024 in use, none left in 3.4h at this rate
+  descriptors: 812 of 1024 in use, used up in 3.4h at this rate
 )";
   CHECK(report_text(scene.report(), {}, ReportRows::process) == expected);
 }

@@ -316,10 +316,16 @@ TEST_CASE("top: what runs out first is told in the head, and is the verdict", "[
   scene.settings({40'001, 60'999});
   CHECK(has(text(), "\nDescriptors: none left for pid 900 server, 1000 of 1024 in use.\n"));
   descriptors.seconds_left = 60;
-  CHECK(has(text(), "\nDescriptors: none left in 60.0s for pid 900 server, 1000 of 1024 in use.\n"));
+  CHECK(has(text(), "\nDescriptors: used up in 60.0s by pid 900 server, 1000 of 1024 in use.\n"));
   CHECK(!has(text(), " ports\n"));
   descriptors = {922, 1024, 10, std::nullopt};  // nine tenths of it
   CHECK(has(text(), "\nDescriptors: 922 of 1024 in use by pid 900 server.\n"));
+  CHECK(has(text(), " fds\n"));
+  descriptors = {63, 1024, 10, 3600};  // a server that has been started tells no more of its future
+  CHECK(!has(text(), " fds\n"));
+  descriptors = {64, 1024, 10, 3600};
+  CHECK(has(text(), " fds\n"));
+  descriptors = {20, 1024, 10, 599};
   CHECK(has(text(), " fds\n"));
   descriptors = {920, 1024, 10, 90'000};  // in more than a day
   CHECK(!has(text(), " fds\n"));
@@ -332,10 +338,10 @@ TEST_CASE("top: of ports and descriptors that one is told that ends first", "[si
   const auto text = [&] { return screen(false).draw(seen(scene), usual).text(); };
   CHECK(has(text(), "\nPorts: connect() fails in 833ms on 10.0.0.7:* -> 10.0.0.5:3306, 12 of 13 in use.\n"));
   scene.input.descriptors[server().key] = {500, 1024, 10, 0.5};
-  CHECK(has(text(), "\nDescriptors: none left in 500ms for pid 900 server, "));
+  CHECK(has(text(), "\nDescriptors: used up in 500ms by pid 900 server, "));
   scene.settings({40'000, 60'999});
   scene.input.descriptors[client().key] = {190, 200, 10, std::nullopt};
-  CHECK(has(text(), "\nDescriptors: none left in 500ms for pid 900 server, "));
+  CHECK(has(text(), "\nDescriptors: used up in 500ms by pid 900 server, "));
   scene.input.descriptors[server().key].seconds_left = 3600;
   CHECK(has(text(), "\nDescriptors: 190 of 200 in use by pid 812 client.\n"));
 }

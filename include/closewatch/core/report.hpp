@@ -156,7 +156,8 @@ struct Report {
 /// Connections that ended so (is_abort()).
 [[nodiscard]] std::uint64_t aborts(const Findings& findings);
 
-/// None is left within a day at this rate, or nine tenths of them are in use.
+/// None is left within ten minutes at this rate, or within a day where a sixteenth of them is in use; or nine tenths
+/// are.
 [[nodiscard]] bool runs_out(const DescriptorUse& use);
 
 /// Sockets with the verdict `leak`, or `stuck`, in all.
