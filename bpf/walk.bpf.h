@@ -186,7 +186,7 @@ static __always_inline void note_place(const struct sock *sk, __u8 now) {
 
 /* Somebody who has it and is not the owner kept. */
 static __always_inline void meet_other(struct sock *sk, struct task_struct *task, const struct cw_process *holder,
-                                       __u8 matched) {
+                                       __u8 matched, const struct cw_tuple *tuple) {
   struct walk_state *seen = bpf_sk_storage_get(&walked, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
   if (!seen) {
@@ -198,7 +198,9 @@ static __always_inline void meet_other(struct sock *sk, struct task_struct *task
   seen->holder = *holder;
   seen->holder_walk = walk;
   seen->holder_matched = matched;
-  announce(task, holder);
+  /* Of tens of thousands that are of no interest none is to be looked up. */
+  if (matches_tuple(tuple))
+    announce(task, holder);
 }
 
 static __always_inline int on_holder(struct seq_file *seq, struct task_struct *task, struct sock *sk, __u32 fd) {
@@ -221,7 +223,7 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
     state->owner_walk = walk;
     state->met_state = now;
   } else {
-    meet_other(sk, task, &holder, matched);
+    meet_other(sk, task, &holder, matched, &state->tuple);
     others = 1;
   }
   /* A walk over rows settles whose it is, too. */
@@ -258,6 +260,15 @@ static __always_inline void settle_owner(struct sock *sk, struct socket_state *s
   set_owner(state, &seen->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 
+/*
+ * It came in before the start, and waits to be accepted: nobody has it, and on whose listener it came in is known where
+ * the rows are read.
+ */
+static __always_inline int may_be_in_a_queue(const struct sock *sk, const struct socket_state *state) {
+  return !sk->sk_socket && !(sk->__sk_common.skc_flags & (1ul << SOCK_DEAD)) && !state->listener_cookie &&
+         state->attribution == CW_BY_UNKNOWN && matches_tuple(&state->tuple);
+}
+
 /* Is the row of this one? What listens is always told of: never-accepted connections are named by it. */
 static __always_inline int wants_row(struct sock *sk, const struct tcp_sock *tp, const struct socket_state *state) {
   switch (sk->__sk_common.skc_state) {
@@ -265,6 +276,9 @@ static __always_inline int wants_row(struct sock *sk, const struct tcp_sock *tp,
     return 1;
   case TCP_CLOSE:
     return is_dead(sk, tp) && matches(state);
+  case TCP_ESTABLISHED:
+  case TCP_CLOSE_WAIT:
+    return matches(state) || may_be_in_a_queue(sk, state);
   default:
     return matches(state);
   }

@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 namespace closewatch {
@@ -35,6 +36,9 @@ constexpr std::uint64_t look_share = 10;
 constexpr int rounds_of_patience = 8;
 /// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
 constexpr std::uint64_t lookups_a_second = 3000;
+/// However long it takes: where there are tens of thousands, and others have the CPUs, the next ones go on with it.
+constexpr std::uint64_t lookups_a_walk = 3000;
+constexpr std::uint64_t everybody = std::numeric_limits<std::uint64_t>::max();
 /// Rows of a walk between two looks at the ring.
 constexpr std::uint64_t rows_at_a_time = 64;
 constexpr std::chrono::milliseconds patience_at_end{2000};
@@ -85,7 +89,7 @@ std::expected<void, Error> Session::start(Started started) {
     feed_.record_to(recording_);
   }
   tick(began_ns_);
-  if (auto walked = walk(Walk::everything, true); !walked) return walked;
+  if (auto walked = walk(Walk::everything, true, lookups_a_walk); !walked) return walked;
   check_losses();
   next_look_ns_ = now_ns() + look_every_ns;
   started.time_ns = now_ns();
@@ -202,9 +206,9 @@ std::expected<void, Error> Session::stop() {
       differences.unannounced, differences.early);
   if (losses_.stacks > 0) spdlog::warn("{} stacks found no room", losses_.stacks);
   if (feed_.bad_records() > 0) spdlog::warn("{} records could not be understood", feed_.bad_records());
-  if (lookups_skipped_ > 0)
+  if (refusals.unanswered > 0)
     spdlog::warn("{} processes were too many to look up: their program and command line are not shown",
-                 lookups_skipped_);
+                 refusals.unanswered);
   if (recording_ != nullptr) {
     recording_->end({.blind_spots = blind_spots(), .at_limit = false});
     check_recording();
@@ -212,9 +216,9 @@ std::expected<void, Error> Session::stop() {
   return writer_.finish(patience_at_end);
 }
 
-// It is the one that rebuilds the tables after what was lost.
+// It is the one that rebuilds the tables after what was lost, and the last that asks who has not been looked up.
 void Session::walk_at_end() {
-  if (auto walked = walk(Walk::everything, true); !walked) {
+  if (auto walked = walk(Walk::everything, true, everybody); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
                  std::strerror(walked.error().code));
@@ -233,7 +237,7 @@ void Session::sweep_when_due() {
   const bool looks = census && now_ns() >= next_look_ns_;
   const std::uint64_t began_ns = now_ns();
   const Walk what = tables || looks ? Walk::everything : owners ? Walk::owners : Walk::sweep;
-  if (auto walked = walk(what, census || what == Walk::everything); !walked) {
+  if (auto walked = walk(what, census || what == Walk::everything, lookups_a_walk); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what was to be seen by it is not", walked.error().operation,
                  std::strerror(walked.error().code));
@@ -260,7 +264,15 @@ bool Session::gives_way() {
   return gave_way_;
 }
 
-std::expected<void, Error> Session::walk(Walk what, bool with_census) {
+std::expected<void, Error> Session::walk(Walk what, bool with_census, std::uint64_t lookups) {
+  lookups_left_ = lookups;
+  walks_ = true;
+  auto walked = walk_sockets(what, with_census);
+  walks_ = false;
+  return walked;
+}
+
+std::expected<void, Error> Session::walk_sockets(Walk what, bool with_census) {
   const std::uint64_t began_ns = now_ns();
   const bool census = with_census && settings_.census;
   if (what != Walk::owners)
@@ -328,19 +340,12 @@ std::vector<std::string> Session::blind_spots() const {
 
 ProcessResolved Session::answer(const Identity& who) {
   ProcessResolved resolved{.key = who.key, .exec_id = who.exec_id, .skipped = false, .exited = false, .details = {}};
-  const std::uint64_t second = now_ns() / 1'000'000'000;
-  if (second != lookups_second_) {
-    lookups_second_ = second;
-    lookups_left_ = lookups_a_second;
-  }
   // Outside the initial pid namespace its pid is the host's: this /proc has another process by that number, or none.
   if (!settings_.looks_up_pids) return resolved;
-  if (lookups_left_ == 0) {
-    ++lookups_skipped_;
+  if (!may_look_up()) {
     resolved.skipped = true;
     return resolved;
   }
-  --lookups_left_;
   if (on_process_) on_process_(who);
   const ProcessTicks process{who.key.pid, who.key.start_ns / ns_per_tick};
   if (auto details = describe(settings_.root, process))
@@ -348,6 +353,14 @@ ProcessResolved Session::answer(const Identity& who) {
   else
     resolved.exited = has_ended(settings_.root, process);
   return resolved;
+}
+
+bool Session::may_look_up() {
+  const std::uint64_t second = now_ns() / 1'000'000'000;
+  if (!walks_ && std::exchange(lookups_second_, second) != second) lookups_left_ = lookups_a_second;
+  if (lookups_left_ == 0) return false;
+  --lookups_left_;
+  return true;
 }
 
 // Names take their time: what happens meanwhile is read in between.

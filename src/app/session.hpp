@@ -117,7 +117,9 @@ class Session {
   /// sweep: the TCP tables of the network namespaces that have TIME_WAIT buckets too; everything: of all of them, and
   /// every state where asked for.
   enum class Walk { owners, sweep, everything };
-  [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census);
+  /// `lookups`: of processes that are met meanwhile.
+  [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census, std::uint64_t lookups);
+  [[nodiscard]] std::expected<void, Error> walk_sockets(Walk what, bool with_census);
   void take_row(std::span<const std::byte> bytes);
   void sweep_when_due();
   [[nodiscard]] bool gives_way();
@@ -134,6 +136,7 @@ class Session {
   [[nodiscard]] std::expected<Way, Error> enter(const NetworkNamespace& where, const KernelSource::Walk& body);
 
   [[nodiscard]] ProcessResolved answer(const Identity& who);
+  [[nodiscard]] bool may_look_up();
   void answer_stacks();
   void add_companions(std::vector<pollfd>& entries) const;
   void serve_companions(std::span<const pollfd> entries);
@@ -182,9 +185,9 @@ class Session {
   RecordingWriter* recording_ = nullptr;
   RecordingHead recording_head_;
   bool recording_ended_ = false;  ///< and that was said
-  std::uint64_t lookups_left_ = 0;  ///< of this second
+  std::uint64_t lookups_left_ = 0;  ///< of this second, or of this walk
   std::uint64_t lookups_second_ = 0;
-  std::uint64_t lookups_skipped_ = 0;
+  bool walks_ = false;
   std::uint64_t last_usage_ns_ = 0;
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once
   std::map<std::uint32_t, std::uint64_t> tables_walked_ns_;  ///< when the last walk of a namespace's tables began

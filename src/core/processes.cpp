@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <closewatch/core/processes.hpp>
 
+#include <algorithm>
 #include <utility>
 
 namespace closewatch {
@@ -61,6 +62,11 @@ bool Processes::has_exited(const ProcessKey& key) const {
 bool Processes::lives(const ProcessKey& key) const {
   const auto found = entries_.find(key);
   return found != entries_.end() && !found->second->exited;
+}
+
+std::uint64_t Processes::unanswered() const {
+  return static_cast<std::uint64_t>(
+      std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second->unanswered; }));
 }
 
 void Processes::make_room() {

@@ -61,6 +61,19 @@ def of_before(stage):
         "srv.b any": ["ESTABLISHED>CLOSE_WAIT network holder:srv in_state=null"]})
 
 
+def queue_of_before(stage):
+    """What waits to be accepted matches by its listener: nobody holds it."""
+    steps.run(stage, """
+        srv: listen l 127.0.0.1 8080
+        cli: connect c 127.0.0.1 8080
+        cli: close c
+        -- wait cli.c FIN_WAIT2
+        """)
+    for name, seen in (("srv", ["snapshot CLOSE_WAIT listener:srv"]), ("cli", [])):
+        watch = stage.start_watch("-p", str(stage.actors[name].pid))
+        finish(stage, watch, {"~cli.c any": seen} if seen else {})
+
+
 def by_inum(stage):
     other = stage.netns["b"]
     watch = stage.start_watch("--netns", str(other.inum), scope=None)
@@ -197,6 +210,7 @@ CASES = [
     Case("filter_netns_by_inode", play=by_inum, netns=("", "b")),
     Case("filter_cgroup", play=by_cgroup, needs=f"{CGROUPS}/cgroup.controllers"),
     Case("filter_pid_of_sockets_from_before", play=of_before),
+    Case("filter_pid_of_a_queue_from_before", play=queue_of_before),
     Case("filter_events_closed", play=only_closed),
     Case("filter_events_several", play=kinds_of_events),
 ]

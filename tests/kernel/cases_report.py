@@ -224,8 +224,32 @@ def stacks(stage):
     demand("handler" in text, f"handler is not in\n{text}")
 
 
+# -- more processes than are looked up in a second
+
+CROWD = 5000
+
+
+def of_thousands(stage):
+    """None of them is left without its program."""
+    holders = stage.settings.closewatch.parent / "holders"
+    crowd = stage.spawn(stage.netns[""].command(str(holders), str(CROWD), "1"), stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        made = int(crowd.stdout.readline())
+        demand(made == CROWD, f"{made} processes could be made")
+        report = document(start_report(stage, "--json", "-d", "0", wait=False))
+    finally:
+        crowd.stdin.close()
+        crowd.wait(60)
+    rows = [row["process"] for row in report["processes"] if row["process"]]
+    demand(len(rows) == CROWD + 1, f"{len(rows)} processes")
+    nameless = sum(not process["exe"] for process in rows)
+    demand(nameless == 0, f"{nameless} without their program")
+
+
 CASES = [
     Case("report_one_look", play=one_look),
+    Case("report_of_thousands", play=of_thousands),
     Case("report_watched_from_before", play=watched_from_before),
     Case("report_in_every_form", play=in_every_form),
     Case("report_healthy", play=healthy),

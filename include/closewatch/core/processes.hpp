@@ -33,6 +33,8 @@ class Processes {
   [[nodiscard]] bool lives(const ProcessKey& key) const;
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
   [[nodiscard]] std::uint64_t evicted() const { return evicted_; }
+  /// Those that were not looked up when they were asked for, and have not been met since.
+  [[nodiscard]] std::uint64_t unanswered() const;
 
  private:
   void make_room();
