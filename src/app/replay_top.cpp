@@ -103,8 +103,11 @@ Exit replay_top(const Options& options, RecordingReader& recording, const Engine
                               .blind_spots = blind_spots});
   });
   Player player{show, signals};
+  bool knows_scope = false;
   Replay replay{recording, feed, [&]() -> std::expected<void, Error> {
                   const std::uint64_t time_ns = replay.time_ns();
+                  if (feed.has_started() && !std::exchange(knows_scope, true))
+                    show.narrows_to(scope_of(recording.head().command, feed.started().options));
                   const bool goes_on =
                       show.has_screen() ? player.play_to(time_ns, transitions.count()) : !signals.next().has_value();
                   if (!goes_on) return std::unexpected(Error{"play the recording", ECANCELED, ""});

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -24,23 +25,6 @@ constexpr std::uint64_t shortest_step_ns = 200'000'000;
 constexpr int keys_at_once = 256;
 constexpr short gone = POLLHUP | POLLERR | POLLNVAL;
 
-/// What keeps others from the screen.
-std::string scope_of(const Options& options) {
-  if (options.command == Subcommand::demo) return "only the demo's programs";
-  std::string filters;
-  const auto add = [&](bool is_given, const char* name) {
-    if (is_given) filters.append(filters.empty() ? "only " : ", ").append(name);
-  };
-  add(!options.pids.empty(), options.children ? "--pid, --children" : "--pid");
-  add(!options.comms.empty(), "--comm");
-  add(!options.cgroup.empty(), "--cgroup");
-  add(!options.netns.empty(), "--netns");
-  add(!options.local_ports.empty(), "--local-port");
-  add(!options.remote_ports.empty(), "--remote-port");
-  add(options.ipv4 != options.ipv6, options.ipv4 ? "IPv4" : "IPv6");
-  return filters;
-}
-
 bool is_plain(const char* type) { return type == nullptr || *type == '\0' || std::strcmp(type, "dumb") == 0; }
 
 std::size_t columns_of_table(int fd) {
@@ -50,6 +34,20 @@ std::size_t columns_of_table(int fd) {
 }
 
 }  // namespace
+
+std::string scope_of(std::string_view command, const std::vector<std::pair<std::string, std::string>>& given) {
+  if (command == command_name(Subcommand::demo)) return "only the demo's programs";
+  constexpr std::array<std::string_view, 6> with_value{"pid", "comm", "cgroup", "netns", "local-port", "remote-port"};
+  constexpr std::array<std::string_view, 3> alone{"children", "ipv4", "ipv6"};
+  std::string scope;
+  for (const auto& [name, value] : given) {
+    const bool has_value = std::find(with_value.begin(), with_value.end(), name) != with_value.end();
+    if (!has_value && std::find(alone.begin(), alone.end(), name) == alone.end()) continue;
+    scope.append(scope.empty() ? "only --" : ", --").append(name);
+    if (has_value) scope.append(" ").append(value);
+  }
+  return scope;
+}
 
 std::expected<std::optional<TopTerminal>, Error> open_terminal(const Options& options, const Output& output) {
   if (isatty(output.fd()) == 0 || is_plain(std::getenv("TERM"))) return std::nullopt;
@@ -69,7 +67,7 @@ TopShow::TopShow(const Options& options, const Output& output, std::optional<Top
       verbose_(options.verbose),
       style_(text_style(options, output.fd())),
       writer_(output.fd(), output.name()),
-      screen_({.utf8 = style_.utf8, .scope = scope_of(options)}),
+      screen_({.utf8 = style_.utf8, .scope = scope_of(command_name(options.command), options.given)}),
       terminal_(std::move(terminal)) {
   style_.colour = false;  // of what is saved
   style_.wide = true;

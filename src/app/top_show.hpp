@@ -18,6 +18,9 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace closewatch {
 
@@ -29,6 +32,10 @@ struct TopTerminal {
 /// None where the output is no terminal, or one that can only be written on. An error: it is none that is known.
 [[nodiscard]] std::expected<std::optional<TopTerminal>, Error> open_terminal(const Options& options,
                                                                              const Output& output);
+
+/// What keeps others from the screen: the filters, as they were given (Started::options); empty where all is there.
+[[nodiscard]] std::string scope_of(std::string_view command,
+                                   const std::vector<std::pair<std::string, std::string>>& given);
 
 /// What `top` shows, live or of a recording: on a terminal a picture that keys change, elsewhere a table now and then.
 class TopShow {
@@ -59,6 +66,8 @@ class TopShow {
   void stop();
   void go_on();
   void resize() { changed_ = true; }
+  /// Of a recording it stands in there.
+  void narrows_to(std::string scope) { screen_.narrows_to(std::move(scope)); }
   void say(std::string text);
 
   [[nodiscard]] bool has_screen() const { return terminal_.has_value(); }

@@ -162,7 +162,11 @@ std::string graph(const std::vector<std::uint32_t>& numbers, std::size_t width, 
 double rank(TopColumn column, const Findings& findings, const TopPace& pace) {
   switch (column) {
     case TopColumn::established: return static_cast<double>(in(findings, State::established));
+    // By how much it has grown in what the column shows.
     case TopColumn::trend:
+      return pace.close_wait.empty()
+                 ? 0.0
+                 : static_cast<double>(pace.close_wait.back()) - static_cast<double>(pace.close_wait.front());
     case TopColumn::close_wait: return static_cast<double>(findings.close_wait.now);
     case TopColumn::leaked: return static_cast<double>(findings.close_wait.leaked);
     case TopColumn::oldest: return static_cast<double>(findings.close_wait.oldest_ns);

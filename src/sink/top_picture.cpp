@@ -91,7 +91,7 @@ Grid TopScreen::draw(const TopView& view, Size size) const {
     inside(grid, view);
     foot(grid, rows, rows);
   } else {
-    const std::vector<Line> all = lines(view);
+    const std::vector<Line> all = lines(view, size.columns);
     table(grid, view, all);
     foot(grid, all.size(), rows);
   }
@@ -106,9 +106,15 @@ void TopScreen::head(Grid& grid, const TopView& view) const {
                             watched_text(report), words::rate(view.events_per_second)));
   at = grid.put(0, at, fmt::format(FMT_COMPILE("lost {}"), report.lost),
                 report.lost == 0 ? Attributes{} : Attributes{.ink = Ink::red, .bold = true});
-  if (!style_.scope.empty()) at = grid.put(0, at, "  " + style_.scope);
-  if (!report.incomplete_reasons.empty()) at = grid.put(0, at, "  incomplete (? says why)", {.ink = Ink::yellow});
-  if (paused_) grid.put_right(0, grid.size().columns, " PAUSED ", {.ink = Ink::yellow, .reverse = true});
+  const std::string_view incomplete = report.incomplete_reasons.empty() ? "" : "  incomplete (? says why)";
+  const std::string_view paused = paused_ ? " PAUSED " : "";
+  constexpr std::string_view gap = "  ";
+  // What is said of it gives way to the others.
+  const std::size_t others = at + gap.size() + incomplete.size() + paused.size();
+  const std::size_t room = grid.size().columns > others ? grid.size().columns - others : 0;
+  if (!style_.scope.empty() && room != 0) at = grid.put(0, at, std::string{gap} + cut(style_.scope, style_.utf8, room));
+  at = grid.put(0, at, incomplete, {.ink = Ink::yellow});
+  if (paused_) grid.put_right(0, grid.size().columns, paused, {.ink = Ink::yellow, .reverse = true});
   const std::string states = words::states(report.states);
   grid.put(1, 0, states.empty() ? "no TCP sockets" : cut_list(states, style_.utf8, grid.size().columns));
   const Page::Line worst = nearest(view);
@@ -139,14 +145,15 @@ void TopScreen::titles(Grid& grid, const std::vector<PlacedColumn>& columns) con
   for (const PlacedColumn& placed : columns) {
     std::string text{title(placed.column, by_process_)};
     Attributes look = title_attributes;
-    if (placed.column == sorted_by_) {
+    const bool is_sorted = placed.column == sorted_by(grid.size().columns);
+    if (is_sorted) {
       look.bold = true;
       text.insert(0, reversed_ ? (style_.utf8 ? "▴" : "^") : (style_.utf8 ? "▾" : "v"));
     }
     if (is_number(placed.column))
       grid.put_right(head_rows - 1, placed.at + placed.width, text, look);
     else  // what marks the column stands in the blank before it
-      grid.put(head_rows - 1, placed.at - (placed.column == sorted_by_ && placed.at != 0 ? 1 : 0), text, look);
+      grid.put(head_rows - 1, placed.at - (is_sorted && placed.at != 0 ? 1 : 0), text, look);
   }
 }
 

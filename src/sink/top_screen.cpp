@@ -8,6 +8,7 @@
 #include <cctype>
 #include <functional>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 
 namespace closewatch {
@@ -41,14 +42,13 @@ TopScreen::Line TopScreen::line_of(const TopView& view, std::size_t at) const {
                      : Line{at, &view.report.workloads[at].findings, &view.workloads[at]};
 }
 
-std::vector<TopScreen::Line> TopScreen::lines(const TopView& view) const {
+std::vector<TopScreen::Line> TopScreen::lines(const TopView& view, std::size_t columns) const {
+  const Wanted is_wanted = wanted(view);
   std::vector<Line> out;
   out.reserve(rows_of(view));
-  for (std::size_t at = 0; at < rows_of(view); ++at) {
-    const Line line = line_of(view, at);
-    if (filter_.empty() || is_wanted(name_of(view, line))) out.push_back(line);
-  }
-  sort(view, out);
+  for (std::size_t at = 0; at < rows_of(view); ++at)
+    if (const Line line = line_of(view, at); is_wanted(line)) out.push_back(line);
+  sort(view, out, sorted_by(columns));
   return out;
 }
 
@@ -61,23 +61,46 @@ RowName TopScreen::name_of(const TopView& view, const Line& line) const {
                      : closewatch::name_of(view.report.workloads[line.at], style_.utf8);
 }
 
-bool TopScreen::is_wanted(const RowName& name) const {
-  const std::string wanted = lower(filter_);
-  const auto has = [&](const std::string& text) { return lower(text).find(wanted) != std::string::npos; };
-  return has(name.name + " " + name.end) || has(name.where) || (by_process_ && has(name.count));
+// What is looked for may be the name of a process, where the workload is called after its interpreter.
+TopScreen::Wanted TopScreen::wanted(const TopView& view) const {
+  if (filter_.empty()) return [](const Line&) { return true; };
+  const auto has = [text = lower(filter_)](const std::string& name) {
+    return lower(name).find(text) != std::string::npos;
+  };
+  const auto names = [has](const RowName& name) { return has(name.name + " " + name.end) || has(name.where); };
+  const auto process = [this, has, names](const ProcessReport& one) {
+    const RowName name = closewatch::name_of(one, style_.utf8);
+    return names(name) || has(name.count);
+  };
+  if (by_process_) return [&view, process](const Line& line) { return process(view.report.processes[line.at]); };
+  std::unordered_set<ProcessKey, ProcessKeyHash> processes;
+  for (const ProcessReport& one : view.report.processes)
+    if (one.process && process(one)) processes.insert(one.process->identity.key);
+  return [this, &view, names, processes = std::move(processes)](const Line& line) {
+    const std::vector<ProcessKey>& members = view.report.workloads[line.at].members;
+    return names(name_of(view, line)) ||
+           std::any_of(members.begin(), members.end(), [&](const ProcessKey& key) { return processes.contains(key); });
+  };
+}
+
+TopColumn TopScreen::sorted_by(std::size_t columns) const {
+  const std::vector<PlacedColumn> shown = placed_columns(columns, by_process_);
+  const bool is_shown =
+      std::any_of(shown.begin(), shown.end(), [&](const PlacedColumn& one) { return one.column == sorted_by_; });
+  return is_shown ? sorted_by_ : TopColumn::verdict;
 }
 
 // The report's own order is that of trouble; what is equal in a column stays in it. Names from A to Z, numbers from the
 // largest down.
-void TopScreen::sort(const TopView& view, std::vector<Line>& lines) const {
-  switch (sorted_by_) {
+void TopScreen::sort(const TopView& view, std::vector<Line>& lines, TopColumn by) const {
+  switch (by) {
     case TopColumn::name:
     case TopColumn::where: {
       std::vector<std::pair<std::string, Line>> named;
       named.reserve(lines.size());
       for (const Line& line : lines) {
         const RowName name = name_of(view, line);
-        named.emplace_back(sorted_by_ == TopColumn::name ? name.name + " " + name.end : name.where, line);
+        named.emplace_back(by == TopColumn::name ? name.name + " " + name.end : name.where, line);
       }
       std::stable_sort(named.begin(), named.end(),
                        [](const auto& left, const auto& right) { return left.first < right.first; });
@@ -88,8 +111,8 @@ void TopScreen::sort(const TopView& view, std::vector<Line>& lines) const {
       std::vector<std::pair<double, Line>> ranked;
       ranked.reserve(lines.size());
       for (const Line& line : lines)
-        ranked.emplace_back(sorted_by_ == TopColumn::processes ? static_cast<double>(number_of(view, line))
-                                                               : rank(sorted_by_, *line.findings, *line.pace),
+        ranked.emplace_back(by == TopColumn::processes ? static_cast<double>(number_of(view, line))
+                                                       : rank(by, *line.findings, *line.pace),
                             line);
       std::stable_sort(ranked.begin(), ranked.end(),
                        [](const auto& left, const auto& right) { return left.first > right.first; });
@@ -138,7 +161,7 @@ TopScreen::Wish TopScreen::take(const KeyPress& press, const TopView& view, Size
       if (press.character.size() == 1) return command(press.character.front(), size);
       return Wish::none;
     case Key::enter:
-      if (const std::vector<Line> all = lines(view); !opened_ && !helps_ && !all.empty()) {
+      if (const std::vector<Line> all = lines(view, size.columns); !opened_ && !helps_ && !all.empty()) {
         const Line& line = all[chosen_of(view, all)];
         opened_ = key_of(view, line);
         const RowName name = name_of(view, line);
@@ -197,7 +220,9 @@ TopScreen::Wish TopScreen::command(char key, Size size) {
     case 'r': reversed_ = !reversed_; break;
     case '/': types_ = true; break;
     case '<':
-    case '>': sorted_by_ = beside(sorted_by_, key == '>', placed_columns(size.columns, by_process_)); break;
+    case '>':
+      sorted_by_ = beside(sorted_by(size.columns), key == '>', placed_columns(size.columns, by_process_));
+      break;
     default: break;
   }
   return Wish::none;
@@ -223,7 +248,7 @@ void TopScreen::move(const KeyPress& press, const TopView& view, Size size) {
     move_in(press, inside_text(view, size.columns).size(), page);
     return;
   }
-  const std::vector<Line> all = lines(view);
+  const std::vector<Line> all = lines(view, size.columns);
   if (all.empty()) return;
   std::size_t at = chosen_of(view, all);
   const std::size_t last = all.size() - 1;

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -31,7 +32,7 @@ class TopScreen {
  public:
   struct Style {
     bool utf8 = true;
-    std::string scope{};  ///< what keeps others from the screen: "only --netns"; empty where all is there
+    std::string scope{};  ///< what keeps others from the screen: "only --pid 812"; empty where all is there
   };
   /// What a key asks of whoever has the terminal.
   enum class Wish : std::uint8_t { none, quit, write_report };
@@ -47,6 +48,7 @@ class TopScreen {
   [[nodiscard]] bool is_open() const { return opened_.has_value(); }
   /// A line for the foot of the screen until the next key: where the report was written, or why not.
   void say(std::string text) { said_ = std::move(text); }
+  void narrows_to(std::string scope) { style_.scope = std::move(scope); }
 
  private:
   /// A row of the report with its pace. Names are made for those alone that are shown or compared: there may be tens of
@@ -59,12 +61,16 @@ class TopScreen {
 
   [[nodiscard]] std::size_t rows_of(const TopView& view) const;
   [[nodiscard]] Line line_of(const TopView& view, std::size_t at) const;
-  [[nodiscard]] std::vector<Line> lines(const TopView& view) const;
+  [[nodiscard]] std::vector<Line> lines(const TopView& view, std::size_t columns) const;
   [[nodiscard]] std::string key_of(const TopView& view, const Line& line) const;
   [[nodiscard]] RowName name_of(const TopView& view, const Line& line) const;
   [[nodiscard]] std::uint64_t number_of(const TopView& view, const Line& line) const;
-  [[nodiscard]] bool is_wanted(const RowName& name) const;
-  void sort(const TopView& view, std::vector<Line>& lines) const;
+  /// Does a row have this in its name?
+  using Wanted = std::function<bool(const Line&)>;
+  [[nodiscard]] Wanted wanted(const TopView& view) const;
+  /// Of a screen that has the column no more, the verdict's.
+  [[nodiscard]] TopColumn sorted_by(std::size_t columns) const;
+  void sort(const TopView& view, std::vector<Line>& lines, TopColumn by) const;
   [[nodiscard]] std::size_t chosen_of(const TopView& view, const std::vector<Line>& lines) const;
 
   void head(Grid& grid, const TopView& view) const;

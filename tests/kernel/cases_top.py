@@ -387,6 +387,7 @@ def replayed(stage):
     words = " ".join(stage.closewatch("replay", str(file), "--", "top", "-i", "200ms"))
     screen.run(f"{words}; echo $? > {screen.folder}/status")
     screen.wait("^closewatch .* watched 1s")
+    demand(f"only --netns {stage.netns[''].path}" in screen.text(), f"the filter is not told:\n{screen.text()}")
     screen.press("Space")
     screen.wait("PAUSED")
     # For longer than what is left of it: all of that is played nevertheless.

@@ -110,6 +110,65 @@ TEST_CASE("top: a filter is of the place too, ends with Esc, and has an end", "[
   CHECK(on.draw(view, {24, 400}).text().find(std::string(80, 'y')) == std::string::npos);
 }
 
+TEST_CASE("top: a workload has the names, command lines and pids of its processes", "[sink][top]") {
+  Leaking scene{5};
+  // Of one workload: it is called after what they run.
+  for (const std::uint32_t number : {0U, 1U}) {
+    const Identity one = person(2000 + number, "worker" + std::to_string(number));
+    scene.is(one, {.exe = "/usr/bin/python3", .cmdline = "python3 shop.py", .cgroup = "/w.slice", .container = {}});
+    scene.row(State::established, one, outgoing_from(static_cast<std::uint16_t>(10'000 + number)));
+  }
+  const TopView view = seen(scene);
+  TopScreen on = screen(false);
+  Typed type{on, view};
+  CHECK(!has(on.draw(view, usual).text(), "worker1"));
+  for (const char* word : {"Worker1", "2001", "shop.py"}) {
+    CAPTURE(word);
+    type("/");
+    type(word);
+    type(Key::enter);
+    CHECK(has(on.draw(view, usual).text(), ": 1 of 3"));
+    CHECK(has(on.draw(view, usual).text(), "\npython3"));
+    CHECK(!has(on.draw(view, usual).text(), "server *:8080"));
+    type(Key::escape);
+  }
+}
+
+TEST_CASE("top: what is sorted by a column that is not shown any more goes by the verdict", "[sink][top]") {
+  Leaking scene{3};
+  add_crowd(scene, 5);
+  const TopView view = seen(scene);
+  TopScreen on = screen(false);
+  Typed type{on, view, {24, 200}};
+  const std::string worst_first = on.draw(view, usual).text();
+  // ESTAB is of wide screens.
+  while (!has(on.draw(view, type.size).text(), "vESTAB")) type(">");
+  CHECK(on.draw(view, usual).text() == worst_first);
+  CHECK(has(on.draw(view, usual).text(), "vVERDICT"));
+  CHECK(has(on.draw(view, type.size).text(), "vESTAB"));
+}
+
+TEST_CASE("top: TREND goes by growth", "[sink][top]") {
+  Leaking scene{3};
+  add_crowd(scene, 2);
+  TopView view = seen(scene);
+  TopScreen on = screen(false);
+  REQUIRE(view.workloads.size() >= 2);
+  const Size wide{24, 200};
+  Typed type{on, view, wide};
+  while (!has(on.draw(view, wide).text(), "vTREND")) type(">");
+  const auto first = [&] {
+    const std::string text = on.draw(view, wide).text();
+    const std::size_t row = text.find('\n', text.find("vTREND")) + 1;
+    return text.substr(row, text.find(' ', row) - row);
+  };
+  view.workloads[0].close_wait = {50, 50};
+  view.workloads[1].close_wait = {1, 3};
+  const std::string grows = first();
+  view.workloads[0].close_wait = {50, 60};
+  CHECK(first() != grows);
+}
+
 TEST_CASE("top: at the first row the worst is under the cursor, whichever it is", "[sink][top]") {
   Leaking scene{3};
   TopScreen on = screen(false);

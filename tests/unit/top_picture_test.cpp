@@ -157,8 +157,8 @@ to. The worst are first.
   arrows, j k     choose a row            Enter   look into it: its groups and
   PgUp PgDn       by screens                      sockets, who holds them, why,
   Home End        to the first, the last          and what to do
-  /               filter by a part of     Esc     back; ends the filter
-                  the name or place       p       processes or workloads
+  /               filter by name, place,  Esc     back; ends the filter
+                  command line or pid     p       processes or workloads
   < >             sort by another column  r       the other way round
   space           pause: the picture stands, the watching goes on
   w               write the report now, as text and as JSON, in this directory
@@ -399,7 +399,14 @@ TEST_CASE("top: what is missing is told in the help, and what was left out in th
   CHECK(has(on.draw(view, {24, 120}).text(), "lost 0  only --netns  incomplete (? says why)\n"));
   CHECK(has(on.draw(view, usual).text(),
             "\nPorts and descriptors: none about to run out, of those that could be seen.\n"));
+  // It gives way to what else the line has to say, and is somebody's command line.
+  on.narrows_to("only --comm \x1b[31mnginx, --netns /run/netns/with-a-long-name");
+  CHECK(has(on.draw(view, {24, 100}).text(), "lost 0  only --comm ?[31mnginx~  incomplete (? says why)\n"));
   Typed type{on, view};
+  type(" ");
+  CHECK(has(on.draw(view, {24, 100}).text(), "lost 0  only --comm ?[~  incomplete (? says why) PAUSED\n"));
+  CHECK(has(on.draw(view, {24, 60}).text(), "lost 0   PAUSED\n"));
+  type(" ");
   type("?");
   CHECK(has(on.draw(view, usual).text(), "\nIncomplete: a ?[31mreason\n\n"));
   type(Key::end);
