@@ -112,8 +112,19 @@ struct inet_sock {
   __u16 inet_sport; /* network order; outlives skc_num, which is 0 on most transitions to CLOSE */
 };
 
+/* A connection that came in; in the accept queue once `sk` is established. */
+struct request_sock {
+  struct request_sock *dl_next;
+  struct sock *sk;
+};
+
+struct request_sock_queue {
+  struct request_sock *rskq_accept_head;
+};
+
 struct inet_connection_sock {
   struct inet_sock icsk_inet;
+  struct request_sock_queue icsk_accept_queue;
   __u8 icsk_retransmits;
   __u8 icsk_probes_out;
   __u32 icsk_rto; /* jiffies */

@@ -126,6 +126,22 @@ struct {
   __type(value, struct walk_state);
 } walked SEC(".maps");
 
+/*
+ * Sockets (their addresses, which are compared and not followed) in the accept queues of listeners that the filters on
+ * processes let through: who has nobody matches by whose listener it waits on.
+ */
+struct queue_place {
+  __u64 listener_cookie;
+  __u32 walk; /* that met it there */
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 16384);
+  __type(key, __u64);
+  __type(value, struct queue_place);
+} queues SEC(".maps");
+
 /* Which program of a process was announced: its exec_id + 1. */
 struct {
   __uint(type, BPF_MAP_TYPE_TASK_STORAGE);

@@ -48,8 +48,12 @@ static __always_inline int port_listed(enum cw_port_side side, __u16 port) {
   return bpf_map_lookup_elem(&filter_ports, &key) != 0;
 }
 
+static __always_inline int in_namespace(const struct cw_tuple *tuple) {
+  return !config.netns || tuple->netns == config.netns;
+}
+
 static __always_inline int matches_tuple(const struct cw_tuple *tuple) {
-  if (config.netns && tuple->netns != config.netns)
+  if (!in_namespace(tuple))
     return 0;
   if (!config.ipv4 || !config.ipv6) {
     int ipv4 = is_ipv4(tuple);

@@ -10,6 +10,8 @@
 #include "transition.bpf.h"
 
 #define FILES_AT_A_TIME 4096
+/* Of an accept queue. More than the backlog that most programs ask for, and a bound that the verifier can follow. */
+#define QUEUE_LOOKED_AT 1024
 
 /*
  * A walk that tells of little returns when all is walked, and the reader of the ring is the walker. 1: the kernel asks
@@ -198,9 +200,27 @@ static __always_inline void meet_other(struct sock *sk, struct task_struct *task
   seen->holder = *holder;
   seen->holder_walk = walk;
   seen->holder_matched = matched;
-  /* Of tens of thousands that are of no interest none is to be looked up. */
-  if (matches_tuple(tuple))
+  /* Of tens of thousands that are of no interest none is to be looked up. Who listens has what others connect to. */
+  if (sk->__sk_common.skc_state == TCP_LISTEN ? in_namespace(tuple) : matches_tuple(tuple))
     announce(task, holder);
+}
+
+/* Of a listener that the filters on processes let through: who waits there to be accepted. */
+static __always_inline void note_queue(struct sock *sk) {
+  struct queue_place place = {.listener_cookie = bpf_get_socket_cookie(sk), .walk = walk};
+  const struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+  const struct request_sock *request;
+
+  if (!tp)
+    return;
+  request = tp->inet_conn.icsk_accept_queue.rskq_accept_head;
+  /* It may change under our eyes: what is read then is no socket, or one that has just been accepted. */
+  for (int i = 0; i < QUEUE_LOOKED_AT && request; i++) {
+    __u64 waits = (__u64)request->sk;
+
+    bpf_map_update_elem(&queues, &waits, &place, BPF_ANY);
+    request = request->dl_next;
+  }
 }
 
 static __always_inline int on_holder(struct seq_file *seq, struct task_struct *task, struct sock *sk, __u32 fd) {
@@ -219,6 +239,8 @@ static __always_inline int on_holder(struct seq_file *seq, struct task_struct *t
     matched = (__u8)matches_process(task, &holder);
   if (matched)
     state->matched = 1;
+  if (matched && now == TCP_LISTEN)
+    note_queue(sk);
   if (same_process(&holder, &state->owner)) {
     state->owner_walk = walk;
     state->met_state = now;
@@ -260,13 +282,19 @@ static __always_inline void settle_owner(struct sock *sk, struct socket_state *s
   set_owner(state, &seen->holder, state->state == TCP_LISTEN ? CW_BY_LISTENER : CW_BY_HOLDER);
 }
 
-/*
- * It came in before the start, and waits to be accepted: nobody has it, and on whose listener it came in is known where
- * the rows are read.
- */
-static __always_inline int may_be_in_a_queue(const struct sock *sk, const struct socket_state *state) {
-  return !sk->sk_socket && !(sk->__sk_common.skc_flags & (1ul << SOCK_DEAD)) && !state->listener_cookie &&
-         state->attribution == CW_BY_UNKNOWN && matches_tuple(&state->tuple);
+/* It came in before the start, and waits in such a queue: from now on all of it is shown. */
+static __always_inline void match_by_queue(struct sock *sk, struct socket_state *state) {
+  __u64 address = (__u64)sk;
+  const struct queue_place *place;
+
+  if (!filters_processes() || state->matched || state->listener_cookie || sk->sk_socket ||
+      (sk->__sk_common.skc_flags & (1ul << SOCK_DEAD)))
+    return;
+  place = bpf_map_lookup_elem(&queues, &address);
+  if (!place || place->walk != walk)
+    return;
+  state->listener_cookie = place->listener_cookie;
+  state->matched = 1;
 }
 
 /* Is the row of this one? What listens is always told of: never-accepted connections are named by it. */
@@ -276,9 +304,6 @@ static __always_inline int wants_row(struct sock *sk, const struct tcp_sock *tp,
     return 1;
   case TCP_CLOSE:
     return is_dead(sk, tp) && matches(state);
-  case TCP_ESTABLISHED:
-  case TCP_CLOSE_WAIT:
-    return matches(state) || may_be_in_a_queue(sk, state);
   default:
     return matches(state);
   }
@@ -338,6 +363,7 @@ static __always_inline int on_row(struct sock *sk, struct socket_state *state) {
   if (state->owner_walk == walk && !may_want_row(state->met_state))
     return 0;
   settle_owner(sk, state);
+  match_by_queue(sk, state);
   if (!may_want_row(sk->__sk_common.skc_state) || state->row_walk == walk)
     return 0;
   tp = bpf_skc_to_tcp_sock(sk);

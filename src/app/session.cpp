@@ -16,7 +16,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 namespace closewatch {
@@ -34,11 +33,9 @@ constexpr std::uint64_t look_every_ns = 10'000'000'000;
 constexpr std::uint64_t look_share = 10;
 /// Rounds after which what is not the ring's gets its turn, however much is still in it.
 constexpr int rounds_of_patience = 8;
-/// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time.
+/// Looking up a process takes some 30 us: whoever forks without end gets no more than a share of our time. A walk
+/// begins no new second: where there are tens of thousands, and others have the CPUs, the next ones go on with it.
 constexpr std::uint64_t lookups_a_second = 3000;
-/// However long it takes: where there are tens of thousands, and others have the CPUs, the next ones go on with it.
-constexpr std::uint64_t lookups_a_walk = 3000;
-constexpr std::uint64_t everybody = std::numeric_limits<std::uint64_t>::max();
 /// Rows of a walk between two looks at the ring.
 constexpr std::uint64_t rows_at_a_time = 64;
 constexpr std::chrono::milliseconds patience_at_end{2000};
@@ -89,7 +86,7 @@ std::expected<void, Error> Session::start(Started started) {
     feed_.record_to(recording_);
   }
   tick(began_ns_);
-  if (auto walked = walk(Walk::everything, true, lookups_a_walk); !walked) return walked;
+  if (auto walked = walk(Walk::everything, true); !walked) return walked;
   check_losses();
   next_look_ns_ = now_ns() + look_every_ns;
   started.time_ns = now_ns();
@@ -206,9 +203,8 @@ std::expected<void, Error> Session::stop() {
       differences.unannounced, differences.early);
   if (losses_.stacks > 0) spdlog::warn("{} stacks found no room", losses_.stacks);
   if (feed_.bad_records() > 0) spdlog::warn("{} records could not be understood", feed_.bad_records());
-  if (refusals.unanswered > 0)
-    spdlog::warn("{} processes were too many to look up: their program and command line are not shown",
-                 refusals.unanswered);
+  if (const std::uint64_t unanswered = engine_.unanswered(); unanswered > 0)
+    spdlog::warn("{} processes were too many to look up: their program and command line are not shown", unanswered);
   if (recording_ != nullptr) {
     recording_->end({.blind_spots = blind_spots(), .at_limit = false});
     check_recording();
@@ -218,7 +214,8 @@ std::expected<void, Error> Session::stop() {
 
 // It is the one that rebuilds the tables after what was lost, and the last that asks who has not been looked up.
 void Session::walk_at_end() {
-  if (auto walked = walk(Walk::everything, true, everybody); !walked) {
+  looks_up_all_ = true;
+  if (auto walked = walk(Walk::everything, true); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what there is at the end is not told", walked.error().operation,
                  std::strerror(walked.error().code));
@@ -237,7 +234,7 @@ void Session::sweep_when_due() {
   const bool looks = census && now_ns() >= next_look_ns_;
   const std::uint64_t began_ns = now_ns();
   const Walk what = tables || looks ? Walk::everything : owners ? Walk::owners : Walk::sweep;
-  if (auto walked = walk(what, census || what == Walk::everything, lookups_a_walk); !walked) {
+  if (auto walked = walk(what, census || what == Walk::everything); !walked) {
     ++failed_walks_;
     spdlog::warn("cannot {}: {}; what was to be seen by it is not", walked.error().operation,
                  std::strerror(walked.error().code));
@@ -264,12 +261,17 @@ bool Session::gives_way() {
   return gave_way_;
 }
 
-std::expected<void, Error> Session::walk(Walk what, bool with_census, std::uint64_t lookups) {
-  lookups_left_ = lookups;
+std::expected<void, Error> Session::walk(Walk what, bool with_census) {
+  begin_lookups();
   walks_ = true;
   auto walked = walk_sockets(what, with_census);
   walks_ = false;
   return walked;
+}
+
+void Session::begin_lookups() {
+  const std::uint64_t second = now_ns() / 1'000'000'000;
+  if (std::exchange(lookups_second_, second) != second) lookups_left_ = lookups_a_second;
 }
 
 std::expected<void, Error> Session::walk_sockets(Walk what, bool with_census) {
@@ -356,8 +358,8 @@ ProcessResolved Session::answer(const Identity& who) {
 }
 
 bool Session::may_look_up() {
-  const std::uint64_t second = now_ns() / 1'000'000'000;
-  if (!walks_ && std::exchange(lookups_second_, second) != second) lookups_left_ = lookups_a_second;
+  if (looks_up_all_) return true;
+  if (!walks_) begin_lookups();
   if (lookups_left_ == 0) return false;
   --lookups_left_;
   return true;

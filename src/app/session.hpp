@@ -117,8 +117,7 @@ class Session {
   /// sweep: the TCP tables of the network namespaces that have TIME_WAIT buckets too; everything: of all of them, and
   /// every state where asked for.
   enum class Walk { owners, sweep, everything };
-  /// `lookups`: of processes that are met meanwhile.
-  [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census, std::uint64_t lookups);
+  [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census);
   [[nodiscard]] std::expected<void, Error> walk_sockets(Walk what, bool with_census);
   void take_row(std::span<const std::byte> bytes);
   void sweep_when_due();
@@ -137,6 +136,7 @@ class Session {
 
   [[nodiscard]] ProcessResolved answer(const Identity& who);
   [[nodiscard]] bool may_look_up();
+  void begin_lookups();
   void answer_stacks();
   void add_companions(std::vector<pollfd>& entries) const;
   void serve_companions(std::span<const pollfd> entries);
@@ -185,8 +185,9 @@ class Session {
   RecordingWriter* recording_ = nullptr;
   RecordingHead recording_head_;
   bool recording_ended_ = false;  ///< and that was said
-  std::uint64_t lookups_left_ = 0;  ///< of this second, or of this walk
+  std::uint64_t lookups_left_ = 0;  ///< of this second; a walk is in the one in which it began
   std::uint64_t lookups_second_ = 0;
+  bool looks_up_all_ = false;  ///< it is the end
   bool walks_ = false;
   std::uint64_t last_usage_ns_ = 0;
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once

@@ -19,6 +19,7 @@ StackNames::StackNames(bool wanted) {
 
 void StackNames::serve(Session& session) {
   if (!symbols_) return;
+  symbols_->while_waiting([&session] { session.hold(); });
   session.names_stacks_by([this](const RawStack& raw) { return name(raw); },
                           [this](const Identity& process) {
                             symbols_->remember({process.key.pid, process.key.start_ns / ns_per_tick}, process.exec_id);

@@ -20,10 +20,6 @@ constexpr std::uint64_t forgotten_ns = 60'000'000'000;
 }  // namespace
 
 void Engine::on(const SocketRow& row, std::vector<Fact>& facts) {
-  if (row.evidence.hidden && row.state != State::listen) {
-    keep_of_walk(of_queues_, row);
-    return;
-  }
   if (settings_.keeps_accounts && !row.evidence.hidden) {
     keep_of_walk(rows_, row);
     if (row.process.key.pid != 0) (void)entry_of(row.process, facts);
@@ -89,16 +85,6 @@ void Engine::on(const StackResolved& answer, std::vector<Fact>&) {
   (answer.end_read ? found->second.resolved.end_read : found->second.resolved.opened) = answer.stack;
 }
 
-// The filters on processes let nobody through who has it, since nobody has it yet. It is its listener's.
-void Engine::take_from_queues(const WalkDone& done, std::vector<Fact>& facts) {
-  for (SocketRow& row : std::exchange(of_queues_, {})) {
-    const Listener* listener = listeners_.by_local_end(row.tuple);
-    if (row.time_ns < done.began_ns || listener == nullptr || !listener->matched) continue;
-    row.evidence.hidden = false;
-    on(row, facts);
-  }
-}
-
 void Engine::keep_row(const SocketRow& row) {
   Known* known = room_for(row.cookie);
   if (known == nullptr) {
@@ -124,7 +110,6 @@ void Engine::keep_row(const SocketRow& row) {
 }
 
 void Engine::on(const WalkDone& done, std::vector<Fact>& facts) {
-  take_from_queues(done, facts);
   const std::vector<std::pair<std::uint64_t, Known>> vanished = take_vanished(done);
   listeners_.forget_unseen(done, lost_since_walk_);
   lost_since_walk_ = false;

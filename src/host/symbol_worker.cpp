@@ -130,33 +130,6 @@ std::optional<ProcessStat> stat_of(pid_t worker) {
   return text ? parse_stat(*text) : std::nullopt;
 }
 
-/// Whether it answers before it has computed, or waited for the file, for too long. What other programs keep it waiting
-/// is not the file's doing: on a machine in trouble that can be seconds for a millisecond's work.
-bool answers(pid_t worker, int socket) {
-  std::optional<ProcessStat> before;
-  milliseconds blocked{0};
-  for (milliseconds waited{0}; waited < longest_wait; waited += between_looks) {
-    pollfd wanted{socket, POLLIN, 0};
-    const int ready = poll(&wanted, 1, static_cast<int>(between_looks.count()));
-    if (ready > 0) return true;
-    if (ready < 0 && errno != EINTR) return false;
-    const auto now = stat_of(worker);
-    if (!before) before = now;
-    if (!now || now->state != 'R') blocked += between_looks;
-    const milliseconds worked = now ? computed(*now) - computed(*before) : milliseconds{0};
-    if (blocked + worked >= most_work) return false;
-  }
-  return false;
-}
-
-std::optional<CodePlace> answer(pid_t worker, int socket) {
-  if (!answers(worker, socket)) return std::nullopt;
-  std::string packet(reply_limit, '\0');
-  const ssize_t length = recv(socket, packet.data(), packet.size(), MSG_DONTWAIT);
-  if (length <= 0) return std::nullopt;
-  return decoded(std::string_view{packet}.substr(0, static_cast<std::size_t>(length)));
-}
-
 }  // namespace
 
 SymbolWorker::~SymbolWorker() { stop(); }
@@ -169,10 +142,38 @@ std::optional<CodePlace> SymbolWorker::ask(const FileKey& key, int fd, std::uint
     stop();
     if (!start() || !send_request(socket_.get(), request, fd)) return std::nullopt;
   }
-  if (auto place = answer(pid_, socket_.get())) return place;
+  if (auto place = answer()) return place;
   stop();
   ++failed_;
   return std::nullopt;
+}
+
+// What counts is that it has computed, or waited for the file. What other programs keep it waiting is not the file's
+// doing: on a machine in trouble that can be seconds for a millisecond's work.
+bool SymbolWorker::answers() const {
+  std::optional<ProcessStat> before;
+  milliseconds blocked{0};
+  for (milliseconds waited{0}; waited < longest_wait; waited += between_looks) {
+    pollfd wanted{socket_.get(), POLLIN, 0};
+    const int ready = poll(&wanted, 1, static_cast<int>(between_looks.count()));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return false;
+    if (meanwhile_) meanwhile_();
+    const auto now = stat_of(pid_);
+    if (!before) before = now;
+    if (!now || now->state != 'R') blocked += between_looks;
+    const milliseconds worked = now ? computed(*now) - computed(*before) : milliseconds{0};
+    if (blocked + worked >= most_work) return false;
+  }
+  return false;
+}
+
+std::optional<CodePlace> SymbolWorker::answer() const {
+  if (!answers()) return std::nullopt;
+  std::string packet(reply_limit, '\0');
+  const ssize_t length = recv(socket_.get(), packet.data(), packet.size(), MSG_DONTWAIT);
+  if (length <= 0) return std::nullopt;
+  return decoded(std::string_view{packet}.substr(0, static_cast<std::size_t>(length)));
 }
 
 bool SymbolWorker::start() {

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <expected>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -40,13 +40,19 @@ class SymbolWorker {
   /// Empty where it ended over this file, or could not be asked.
   [[nodiscard]] std::optional<CodePlace> ask(const FileKey& key, int fd, std::uint64_t file_offset);
 
+  /// Called now and then while an answer is waited for.
+  void while_waiting(std::function<void()> callback) { meanwhile_ = std::move(callback); }
+
   /// How often it ended over a file. Past a limit no more are started.
   [[nodiscard]] std::uint64_t failed() const { return failed_; }
 
  private:
   [[nodiscard]] bool start();
   void stop();
+  [[nodiscard]] std::optional<CodePlace> answer() const;
+  [[nodiscard]] bool answers() const;
 
+  std::function<void()> meanwhile_;
   Descriptor socket_;
   pid_t pid_ = -1;
   std::uint64_t failed_ = 0;

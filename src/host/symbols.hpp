@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -47,6 +48,9 @@ class Symbols {
   /// Code made at run time is in no file and taken at its word.
   [[nodiscard]] std::optional<std::uint64_t> return_address(const ProcessTicks& process, std::uint32_t exec_id,
                                                             std::span<const std::uint64_t> words);
+
+  /// Called now and then while a file's symbols are waited for: that can be seconds (SymbolWorker::ask()).
+  void while_waiting(std::function<void()> callback) { worker_.while_waiting(std::move(callback)); }
 
   /// Processes and files that gave way to others.
   [[nodiscard]] std::uint64_t evicted() const { return memories_.evicted() + modules_.evicted(); }

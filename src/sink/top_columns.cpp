@@ -162,7 +162,7 @@ std::string graph(const std::vector<std::uint32_t>& numbers, std::size_t width, 
 double rank(TopColumn column, const Findings& findings, const TopPace& pace) {
   switch (column) {
     case TopColumn::established: return static_cast<double>(in(findings, State::established));
-    // By how much it has grown in what the column shows.
+    // By how much it has grown over all refreshes that are kept.
     case TopColumn::trend:
       return pace.close_wait.empty()
                  ? 0.0

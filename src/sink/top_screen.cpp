@@ -68,9 +68,12 @@ TopScreen::Wanted TopScreen::wanted(const TopView& view) const {
     return lower(name).find(text) != std::string::npos;
   };
   const auto names = [has](const RowName& name) { return has(name.name + " " + name.end) || has(name.where); };
+  // A pid as a whole: with thousands of processes a part of one is in most workloads.
   const auto process = [this, has, names](const ProcessReport& one) {
     const RowName name = closewatch::name_of(one, style_.utf8);
-    return names(name) || has(name.count);
+    if (names(name) || name.count == filter_) return true;
+    // What is shown of a command line is its beginning.
+    return one.process && has(one.process->entry->details.cmdline.value_or(""));
   };
   if (by_process_) return [&view, process](const Line& line) { return process(view.report.processes[line.at]); };
   std::unordered_set<ProcessKey, ProcessKeyHash> processes;

@@ -62,16 +62,36 @@ def of_before(stage):
 
 
 def queue_of_before(stage):
-    """What waits to be accepted matches by its listener: nobody holds it."""
+    """What waits to be accepted matches by its listener: nobody holds it. From then on all of it is shown."""
     steps.run(stage, """
         srv: listen l 127.0.0.1 8080
         cli: connect c 127.0.0.1 8080
         cli: close c
         -- wait cli.c FIN_WAIT2
+        cli: connect d 127.0.0.1 8080
+        other: listen m 127.0.0.1 8081
+        cli: connect e 127.0.0.1 8081
         """)
-    for name, seen in (("srv", ["snapshot CLOSE_WAIT listener:srv"]), ("cli", [])):
-        watch = stage.start_watch("-p", str(stage.actors[name].pid))
-        finish(stage, watch, {"~cli.c any": seen} if seen else {})
+    theirs = stage.start_watch("-p", str(stage.actors["other"].pid))
+    watch = stage.start_watch("-p", str(stage.actors["srv"].pid))
+    steps.run(stage, """
+        cli: close d
+        -- wait cli.d FIN_WAIT2
+        srv: accept a l
+        srv: close a
+        -- wait cli.c TIME_WAIT
+        srv: close l
+        cli: close e
+        -- wait cli.e FIN_WAIT2
+        """)
+    finish(stage, watch, {
+        "~cli.c any": ["snapshot CLOSE_WAIT listener:srv",
+                       passive("", "srv")[1] + " in_state=null", *passive("", "srv")[2:]],
+        "~cli.d any": ["ESTABLISHED>CLOSE_WAIT network in_state=null listener:srv",
+                       "CLOSE_WAIT>CLOSE listener_closed:srv closer:srv",
+                       "closed never_accepted closer=srv/close first_fin=peer bucket=none errno=0 sent=0 received=0 "
+                       "closer:srv"]})
+    finish(stage, theirs, {"~cli.e any": ["ESTABLISHED>CLOSE_WAIT network in_state=null listener:other"]})
 
 
 def by_inum(stage):

@@ -123,33 +123,6 @@ TEST_CASE("with filters on processes a bucket is shown only with a listener that
   CHECK(only<Snapshot>(watched.facts()).size() == (matched ? 1U : 0U));
 }
 
-TEST_CASE("with filters on processes what waits to be accepted is its listener's", "[engine][walk]") {
-  Watched watched;
-  const bool matched = GENERATE(true, false);
-  CAPTURE(matched);
-  SocketRow waiting = row(50 * ms, State::close_wait, Attribution::unknown, {});
-  waiting.cookie = 82;
-  waiting.tuple = incoming();
-  waiting.tuple.role = Role::unknown;
-  waiting.evidence.no_socket = true;
-  waiting.evidence.hidden = true;
-  // Its listener is met by the same walk, before it or after it.
-  SocketRow listener = listener_row(55 * ms, matched);
-  listener.evidence.hidden = !matched;
-  watched({waiting, listener, WalkDone{60 * ms}});
-  const auto lines = watched({started(100 * ms)});
-  CHECK(has(lines, "snapshot 82 CLOSE_WAIT age=55ms listener:900") == matched);
-  CHECK(only<Snapshot>(watched.facts()).size() == (matched ? 1U : 0U));
-  // What a walk that failed has left is not taken for what the next has met.
-  SocketRow other = waiting;
-  other.cookie = 83;
-  other.time_ns = 200 * ms;
-  WalkDone next{260 * ms};
-  next.began_ns = 250 * ms;
-  watched({other, next});
-  CHECK(connections(watched, 270 * ms) == 0);
-}
-
 TEST_CASE("a listener whose process has ended owns no buckets", "[engine][walk]") {
   Watched watched;
   watched({ProcessSeen{late + 30 * ms, server()}, ProcessExited{late + 35 * ms, server().key}});

@@ -2,6 +2,8 @@
 // What `top` takes, and when it is meant without being named.
 #include "options.hpp"
 
+#include "app/top_show.hpp"
+
 using namespace closewatch;
 using namespace closewatch::test;
 using std::chrono::milliseconds;
@@ -14,6 +16,19 @@ TEST_CASE("top: alone", "[options][top]") {
   CHECK(options.leak_after == milliseconds{30'000});
   CHECK_FALSE(options.duration);
   CHECK_FALSE(options.by_process);
+}
+
+TEST_CASE("top: the filters as the head says them", "[options][top]") {
+  const auto scope = [](const std::vector<std::string>& words) { return scope_of("top", parsed(words).given); };
+  CHECK(scope({"top"}).empty());
+  CHECK(scope({"top", "-i", "2s", "--by", "process", "-v", "--leak-after", "1m"}).empty());
+  CHECK(scope({"top", "-4"}) == "only -4");
+  CHECK(scope({"top", "-4", "-6"}).empty());
+  CHECK(scope({"top", "-p", "1", "--children", "-c", "a,b", "-6"}) == "only --pid 1, --children, --comm a,b, -6");
+  CHECK(scope({"top", "--cgroup", "/x", "--netns", "/n", "-L", "80", "-D", "443"}) ==
+        "only --cgroup /x, --netns /n, --local-port 80, --remote-port 443");
+  CHECK(scope_of("demo", {}) == "only the demo's programs");
+  CHECK(scope_of("run", {}) == "only the command's processes");
 }
 
 TEST_CASE("top: what it takes", "[options][top]") {

@@ -376,9 +376,12 @@ TEST_CASE("symbols: a worker that others leave no CPU is waited for", "[host][sy
   dlclose(libc);
   CHECK(!look_up_one(symbols, self(), elsewhere).build_id.empty());
   // Longer than any file may take.
+  int called = 0;
+  symbols.while_waiting([&] { ++called; });
   const Starved starved{worker_of_this_thread(), std::chrono::seconds{4}};
   CHECK(!look_up_one(symbols, self(), address_of(&known_function) + within).function.empty());
   CHECK(symbols.failed() == 0);
+  CHECK(called > 10);  // the ring is emptied meanwhile
 }
 
 TEST_CASE("symbols: a worker that waits for ever is given up", "[host][symbols]") {

@@ -22,7 +22,10 @@ descriptor_passed_and_used two_namespaces_same_addresses mptcp_both_sides_client
 before_established before_close_wait_held_by_a_child before_close_wait_never_accepted before_time_wait_of_a_listener
 """
 # Options that are worked off in the kernel.
-FILTERS = "filter_pid_with_children filter_comm filter_local_port filter_ipv6 filter_netns_by_inode filter_cgroup"
+FILTERS = """
+filter_pid_with_children filter_pid_of_a_queue_from_before filter_comm filter_local_port filter_ipv6
+filter_netns_by_inode filter_cgroup
+"""
 # From start to end of a run, and what it does where something is missing.
 RUNS = "text_output refuses_without_cap_bpf doctor_root doctor_nothing_stays lossy_ring recording_replays"
 # The tables that walks read, and what is found in them.

@@ -78,7 +78,6 @@ class Engine {
     std::uint64_t connections = 0;
     std::uint64_t listeners = 0;
     std::uint64_t processes = 0;  ///< forgotten, and asked for again
-    std::uint64_t unanswered = 0;  ///< processes that were asked for and not looked up
     std::uint64_t judged = 0;
     std::uint64_t accounts = 0;
     std::uint64_t workloads = 0;
@@ -91,11 +90,12 @@ class Engine {
     std::uint64_t namespaces = 0;
     std::uint64_t hurried = 0;  ///< told before it was known who holds the socket, or whether a reset followed
   };
+  /// Processes that were asked for and not looked up so far.
+  [[nodiscard]] std::uint64_t unanswered() const { return processes_.unanswered(); }
   [[nodiscard]] Refusals refusals() const {
     return {.connections = table_lost_,
             .listeners = listeners_.refused(),
             .processes = processes_.evicted(),
-            .unanswered = processes_.unanswered(),
             .judged = detector_.refused() + detector_.ended_refused(),
             .accounts = accounts_.refused(),
             .workloads = workloads_.refused(),
@@ -203,7 +203,6 @@ class Engine {
     else
       rows_refused_ = std::max(rows_refused_, ++rows_refused_now_);
   }
-  void take_from_queues(const WalkDone& done, std::vector<Fact>& facts);
   void forget_stacks();
   void forget_gone();
   void keep_others(std::uint64_t time_ns);
@@ -271,8 +270,7 @@ class Engine {
   Fifo<Pending> pending_;
   std::size_t awaiting_owner_ = 0;  ///< of those
   std::vector<Judgement> early_judgements_;
-  std::vector<SocketRow> rows_;
-  std::vector<SocketRow> of_queues_;  ///< of the same, what filters do not let through: do they its listener?
+  std::vector<SocketRow> rows_;  ///< of the walk under way
   std::vector<SocketRow> census_;
   std::vector<PortRow> bound_;  ///< ports without a connection, of the walk under way
   std::vector<PortRow> census_bound_;
