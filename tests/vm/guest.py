@@ -60,6 +60,11 @@ def main():
     for number, case in enumerate(cases, 1):
         began = time.monotonic()
         verdict, more = outcome(case)
+        if verdict != "ok":
+            # As tests/kernel does: an emulated processor beside other work can be late by seconds.
+            print("\n".join(f"# at first: {line}" for line in f"{verdict} {number} {case.name}{more}".splitlines()))
+            print(f"# failed at first, and played again: {case.name}")
+            verdict, more = outcome(case)
         print(f"# {case.name}: {time.monotonic() - began:.1f} s")
         print(f"{verdict} {number} {case.name}{more}", flush=True)
 
