@@ -117,6 +117,7 @@ std::expected<void, Error> Session::loop(const Signals& signals) {
       return std::unexpected(Error{"wait for events", errno, ""});
     if (!take_signals(signals)) return {};
     if (entries[3].revents != 0) return {};
+    begin_lookups();
     if ((entries[2].revents & POLLERR) != 0) return std::unexpected(Error{"write the output", EPIPE, ""});
     more = drain();
     check_losses();  // before it is judged by a sweep: an end that went unseen proves nothing
@@ -263,18 +264,6 @@ bool Session::gives_way() {
 
 std::expected<void, Error> Session::walk(Walk what, bool with_census) {
   begin_lookups();
-  walks_ = true;
-  auto walked = walk_sockets(what, with_census);
-  walks_ = false;
-  return walked;
-}
-
-void Session::begin_lookups() {
-  const std::uint64_t second = now_ns() / 1'000'000'000;
-  if (std::exchange(lookups_second_, second) != second) lookups_left_ = lookups_a_second;
-}
-
-std::expected<void, Error> Session::walk_sockets(Walk what, bool with_census) {
   const std::uint64_t began_ns = now_ns();
   const bool census = with_census && settings_.census;
   if (what != Walk::owners)
@@ -357,9 +346,13 @@ ProcessResolved Session::answer(const Identity& who) {
   return resolved;
 }
 
+void Session::begin_lookups() {
+  const std::uint64_t second = now_ns() / 1'000'000'000;
+  if (std::exchange(lookups_second_, second) != second) lookups_left_ = lookups_a_second;
+}
+
 bool Session::may_look_up() {
   if (looks_up_all_) return true;
-  if (!walks_) begin_lookups();
   if (lookups_left_ == 0) return false;
   --lookups_left_;
   return true;

@@ -118,7 +118,6 @@ class Session {
   /// every state where asked for.
   enum class Walk { owners, sweep, everything };
   [[nodiscard]] std::expected<void, Error> walk(Walk what, bool with_census);
-  [[nodiscard]] std::expected<void, Error> walk_sockets(Walk what, bool with_census);
   void take_row(std::span<const std::byte> bytes);
   void sweep_when_due();
   [[nodiscard]] bool gives_way();
@@ -185,10 +184,9 @@ class Session {
   RecordingWriter* recording_ = nullptr;
   RecordingHead recording_head_;
   bool recording_ended_ = false;  ///< and that was said
-  std::uint64_t lookups_left_ = 0;  ///< of this second; a walk is in the one in which it began
+  std::uint64_t lookups_left_ = 0;  ///< of this second; a walk stays in the one in which it began
   std::uint64_t lookups_second_ = 0;
   bool looks_up_all_ = false;  ///< it is the end
-  bool walks_ = false;
   std::uint64_t last_usage_ns_ = 0;
   std::set<std::uint32_t> closed_namespaces_;  ///< that could not be entered, told once
   std::map<std::uint32_t, std::uint64_t> tables_walked_ns_;  ///< when the last walk of a namespace's tables began

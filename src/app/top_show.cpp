@@ -38,20 +38,19 @@ std::size_t columns_of_table(int fd) {
 std::string scope_of(std::string_view command, const std::vector<std::pair<std::string, std::string>>& given) {
   if (command == command_name(Subcommand::demo)) return "only the demo's programs";
   if (command == command_name(Subcommand::run)) return "only the command's processes";
+  const auto is_family = [](const auto& option) { return option.first == "4" || option.first == "6"; };
+  const bool has_both = std::count_if(given.begin(), given.end(), is_family) == 2;
   constexpr std::array<std::string_view, 6> with_value{"pid", "comm", "cgroup", "netns", "local-port", "remote-port"};
-  constexpr std::array<std::string_view, 3> alone{"children", "4", "6"};
-  const auto is_in = [](const auto& names, std::string_view name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
-  const auto families =
-      std::count_if(given.begin(), given.end(), [](const auto& one) { return one.first == "4" || one.first == "6"; });
   std::string scope;
-  for (const auto& [name, value] : given) {
-    const bool is_family = name.size() == 1;
-    const bool narrows = is_in(with_value, name) || (is_in(alone, name) && !(is_family && families == 2));
-    if (!narrows) continue;
-    scope.append(scope.empty() ? "only " : ", ").append(is_family ? "-" : "--").append(name);
-    if (is_in(with_value, name)) scope.append(" ").append(value);
+  for (const auto& option : given) {
+    std::string filter;
+    if (std::find(with_value.begin(), with_value.end(), option.first) != with_value.end())
+      filter = "--" + option.first + " " + option.second;
+    else if (option.first == "children")
+      filter = "--children";
+    else if (is_family(option) && !has_both)
+      filter = "-" + option.first;
+    if (!filter.empty()) scope.append(scope.empty() ? "only " : ", ").append(filter);
   }
   return scope;
 }

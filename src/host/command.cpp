@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host/command.hpp"
 
-#include "host/machine.hpp"
 #include "host/processes.hpp"
 
 #include <stdlib.h>
@@ -177,8 +176,7 @@ bool is_to_pass_on(const std::filesystem::path& root, std::uint32_t command, int
   constexpr int generations_at_most = 1000;  // a chain that changes while it is followed need not end
   for (int generation = 0; sender > 1 && generation < generations_at_most; ++generation) {
     if (sender == command) return false;
-    const auto text = read_file(process_folder(root, sender) / "stat");
-    const auto stat = text ? parse_stat(*text) : std::nullopt;
+    const auto stat = stat_of(root, sender);
     if (!stat) break;
     sender = stat->parent;
   }

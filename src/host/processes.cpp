@@ -91,6 +91,11 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
   return std::nullopt;
 }
 
+std::optional<ProcessStat> stat_of(const std::filesystem::path& root, std::uint32_t pid) {
+  const auto text = read_file(process_folder(root, pid) / "stat");
+  return text ? parse_stat(*text) : std::nullopt;
+}
+
 std::string_view status_field(std::string_view status, std::string_view key) {
   const std::string wanted = '\n' + std::string{key} + ":\t";
   const std::size_t at = status.find(wanted);
@@ -128,9 +133,7 @@ std::optional<std::string> container_of(std::string_view cgroup) {
 }
 
 std::optional<ProcessTicks> process_now(const std::filesystem::path& root, std::uint32_t pid) {
-  const auto text = read_file(process_folder(root, pid) / "stat");
-  if (!text) return std::nullopt;
-  const auto stat = parse_stat(*text);
+  const auto stat = stat_of(root, pid);
   if (!stat) return std::nullopt;
   return ProcessTicks{pid, stat->start_ticks};
 }
@@ -163,8 +166,7 @@ bool has_ended(const std::filesystem::path& root, const ProcessTicks& process) {
 }
 
 std::optional<std::string> name_of_living(const std::filesystem::path& root, const ProcessTicks& process) {
-  const auto text = read_file(process_folder(root, process.pid) / "stat");
-  auto stat = text ? parse_stat(*text) : std::nullopt;
+  auto stat = stat_of(root, process.pid);
   const bool over = !stat || stat->start_ticks != process.start_ticks || stat->state == 'Z' || stat->state == 'X';
   if (over) return std::nullopt;
   return std::move(stat->comm);
@@ -177,8 +179,7 @@ std::vector<ProcessTicks> with_descendants(const std::filesystem::path& root,
   for (const auto& entry : std::filesystem::directory_iterator{root / "proc", error}) {
     const auto pid = whole_number<std::uint32_t>(entry.path().filename().string());
     if (!pid) continue;
-    const auto text = read_file(entry.path() / "stat");
-    const auto stat = text ? parse_stat(*text) : std::nullopt;
+    const auto stat = stat_of(root, *pid);
     if (stat) parents[*pid] = {stat->parent, {*pid, stat->start_ticks}};
   }
   std::vector<ProcessTicks> found = processes;

@@ -24,6 +24,8 @@ struct ProcessStat {
   std::uint64_t start_ticks = 0;
 };
 [[nodiscard]] std::optional<ProcessStat> parse_stat(std::string_view text);
+/// Empty where there is no such process, or it cannot be seen (hidepid).
+[[nodiscard]] std::optional<ProcessStat> stat_of(const std::filesystem::path& root, std::uint32_t pid);
 
 /// What stands after `key:` and a tab in the text of /proc/PID/status; empty where it is missing. No name of a process
 /// can pass for one: line breaks in it are escaped, and it comes first.

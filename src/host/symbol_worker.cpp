@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host/symbol_worker.hpp"
 
-#include "host/machine.hpp"
 #include "host/processes.hpp"
 #include "host/recent.hpp"
 #include "host/symbol_message.hpp"
@@ -124,12 +123,6 @@ milliseconds computed(const ProcessStat& stat) {
   return std::chrono::duration_cast<milliseconds>(std::chrono::nanoseconds{stat.cpu_ticks * ns_per_tick});
 }
 
-/// Empty where it cannot be seen (hidepid).
-std::optional<ProcessStat> stat_of(pid_t worker) {
-  const auto text = read_file(process_folder("/", static_cast<std::uint32_t>(worker)) / "stat");
-  return text ? parse_stat(*text) : std::nullopt;
-}
-
 }  // namespace
 
 SymbolWorker::~SymbolWorker() { stop(); }
@@ -159,7 +152,7 @@ bool SymbolWorker::answers() const {
     if (ready > 0) return true;
     if (ready < 0 && errno != EINTR) return false;
     if (meanwhile_) meanwhile_();
-    const auto now = stat_of(pid_);
+    const auto now = stat_of("/", static_cast<std::uint32_t>(pid_));
     if (!before) before = now;
     if (!now || now->state != 'R') blocked += between_looks;
     const milliseconds worked = now ? computed(*now) - computed(*before) : milliseconds{0};

@@ -12,8 +12,8 @@
 namespace closewatch {
 namespace {
 
-/// Numbers of signals, with those of real time (signal(7)).
-constexpr int signals = 65;
+/// One more than the largest number of a signal, those of real time included (signal(7)).
+constexpr int signals = NSIG;
 
 /// Those that end whoever has no handler, and can be caught.
 constexpr bool is_ending(int signal) {

@@ -142,10 +142,11 @@ Page::Line TopScreen::nearest(const TopView& view) const {
 
 void TopScreen::titles(Grid& grid, const std::vector<PlacedColumn>& columns) const {
   grid.reverse(head_rows - 1);
+  const TopColumn sorted = sorted_by(columns);
   for (const PlacedColumn& placed : columns) {
     std::string text{title(placed.column, by_process_)};
     Attributes look = title_attributes;
-    const bool is_sorted = placed.column == sorted_by(grid.size().columns);
+    const bool is_sorted = placed.column == sorted;
     if (is_sorted) {
       look.bold = true;
       text.insert(0, reversed_ ? (style_.utf8 ? "▴" : "^") : (style_.utf8 ? "▾" : "v"));

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <functional>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
@@ -19,6 +18,21 @@ std::string lower(std::string_view text) {
   std::transform(out.begin(), out.end(), out.begin(),
                  [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
   return out;
+}
+
+/// `wanted` is in lower case.
+bool has(std::string_view text, std::string_view wanted) { return lower(text).find(wanted) != std::string::npos; }
+
+bool has(const RowName& name, std::string_view wanted) {
+  return has(name.name + " " + name.end, wanted) || has(name.where, wanted);
+}
+
+/// A pid as a whole: with thousands of processes a part of one is in most workloads. Of a command line the row shows
+/// the beginning alone.
+bool is_named(const ProcessReport& report, std::string_view wanted, bool utf8) {
+  const RowName name = name_of(report, utf8);
+  if (has(name, wanted) || name.count == wanted) return true;
+  return report.process && has(report.process->entry->details.cmdline.value_or(""), wanted);
 }
 
 /// The next column that the screen shows, to the right or to the left, and around its edge.
@@ -43,12 +57,29 @@ TopScreen::Line TopScreen::line_of(const TopView& view, std::size_t at) const {
 }
 
 std::vector<TopScreen::Line> TopScreen::lines(const TopView& view, std::size_t columns) const {
-  const Wanted is_wanted = wanted(view);
+  std::vector<Line> out = filtered(view);
+  sort(view, out, sorted_by(placed_columns(columns, by_process_)));
+  return out;
+}
+
+// What is looked for may be the name of a process, where the workload is called after its interpreter.
+std::vector<TopScreen::Line> TopScreen::filtered(const TopView& view) const {
+  const std::string wanted = lower(filter_);
+  std::unordered_set<ProcessKey, ProcessKeyHash> named;
+  if (!wanted.empty() && !by_process_)
+    for (const ProcessReport& one : view.report.processes)
+      if (one.process && is_named(one, wanted, style_.utf8)) named.insert(one.process->identity.key);
+  const auto is_wanted = [&](const Line& line) {
+    if (wanted.empty()) return true;
+    if (by_process_) return is_named(view.report.processes[line.at], wanted, style_.utf8);
+    const std::vector<ProcessKey>& members = view.report.workloads[line.at].members;
+    return has(name_of(view, line), wanted) ||
+           std::any_of(members.begin(), members.end(), [&](const ProcessKey& key) { return named.contains(key); });
+  };
   std::vector<Line> out;
   out.reserve(rows_of(view));
   for (std::size_t at = 0; at < rows_of(view); ++at)
     if (const Line line = line_of(view, at); is_wanted(line)) out.push_back(line);
-  sort(view, out, sorted_by(columns));
   return out;
 }
 
@@ -61,33 +92,7 @@ RowName TopScreen::name_of(const TopView& view, const Line& line) const {
                      : closewatch::name_of(view.report.workloads[line.at], style_.utf8);
 }
 
-// What is looked for may be the name of a process, where the workload is called after its interpreter.
-TopScreen::Wanted TopScreen::wanted(const TopView& view) const {
-  if (filter_.empty()) return [](const Line&) { return true; };
-  const auto has = [text = lower(filter_)](const std::string& name) {
-    return lower(name).find(text) != std::string::npos;
-  };
-  const auto names = [has](const RowName& name) { return has(name.name + " " + name.end) || has(name.where); };
-  // A pid as a whole: with thousands of processes a part of one is in most workloads.
-  const auto process = [this, has, names](const ProcessReport& one) {
-    const RowName name = closewatch::name_of(one, style_.utf8);
-    if (names(name) || name.count == filter_) return true;
-    // What is shown of a command line is its beginning.
-    return one.process && has(one.process->entry->details.cmdline.value_or(""));
-  };
-  if (by_process_) return [&view, process](const Line& line) { return process(view.report.processes[line.at]); };
-  std::unordered_set<ProcessKey, ProcessKeyHash> processes;
-  for (const ProcessReport& one : view.report.processes)
-    if (one.process && process(one)) processes.insert(one.process->identity.key);
-  return [this, &view, names, processes = std::move(processes)](const Line& line) {
-    const std::vector<ProcessKey>& members = view.report.workloads[line.at].members;
-    return names(name_of(view, line)) ||
-           std::any_of(members.begin(), members.end(), [&](const ProcessKey& key) { return processes.contains(key); });
-  };
-}
-
-TopColumn TopScreen::sorted_by(std::size_t columns) const {
-  const std::vector<PlacedColumn> shown = placed_columns(columns, by_process_);
+TopColumn TopScreen::sorted_by(const std::vector<PlacedColumn>& shown) const {
   const bool is_shown =
       std::any_of(shown.begin(), shown.end(), [&](const PlacedColumn& one) { return one.column == sorted_by_; });
   return is_shown ? sorted_by_ : TopColumn::verdict;
@@ -223,9 +228,11 @@ TopScreen::Wish TopScreen::command(char key, Size size) {
     case 'r': reversed_ = !reversed_; break;
     case '/': types_ = true; break;
     case '<':
-    case '>':
-      sorted_by_ = beside(sorted_by(size.columns), key == '>', placed_columns(size.columns, by_process_));
+    case '>': {
+      const std::vector<PlacedColumn> shown = placed_columns(size.columns, by_process_);
+      sorted_by_ = beside(sorted_by(shown), key == '>', shown);
       break;
+    }
     default: break;
   }
   return Wish::none;

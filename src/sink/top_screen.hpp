@@ -13,7 +13,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -65,11 +64,9 @@ class TopScreen {
   [[nodiscard]] std::string key_of(const TopView& view, const Line& line) const;
   [[nodiscard]] RowName name_of(const TopView& view, const Line& line) const;
   [[nodiscard]] std::uint64_t number_of(const TopView& view, const Line& line) const;
-  /// Does a row have this in its name?
-  using Wanted = std::function<bool(const Line&)>;
-  [[nodiscard]] Wanted wanted(const TopView& view) const;
+  [[nodiscard]] std::vector<Line> filtered(const TopView& view) const;
   /// Of a screen that has the column no more, the verdict's.
-  [[nodiscard]] TopColumn sorted_by(std::size_t columns) const;
+  [[nodiscard]] TopColumn sorted_by(const std::vector<PlacedColumn>& shown) const;
   void sort(const TopView& view, std::vector<Line>& lines, TopColumn by) const;
   [[nodiscard]] std::size_t chosen_of(const TopView& view, const std::vector<Line>& lines) const;
 
